@@ -1,0 +1,67 @@
+"""Start once, run many: persistent shells, a bounded pool and exact bytes.
+
+Everything public is re-exported here and imported on first use, so that ``import warmshell`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from warmshell.command import Command, Output, Result
+    from warmshell.connector import connect
+    from warmshell.errors import (
+        BusyError,
+        ClosedError,
+        CommandError,
+        CommandFailed,
+        CommandTimeout,
+        CommandTooLong,
+        ConnectError,
+        InputError,
+        LocationError,
+        NotSupported,
+        OutputError,
+        ProgramNotFound,
+        ShellLost,
+        WarmshellError,
+        WorkdirError,
+        WorkdirNotADirectory,
+        WorkdirNotFound,
+    )
+    from warmshell.location import Location
+    from warmshell.pool import Pool
+    from warmshell.process import Process
+    from warmshell.shell import Shell
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Command": "command", "Output": "command", "Result": "command",
+    "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
+    "BusyError": "errors", "ClosedError": "errors", "CommandError": "errors", "CommandFailed": "errors",
+    "CommandTimeout": "errors", "CommandTooLong": "errors", "ConnectError": "errors", "InputError": "errors",
+    "LocationError": "errors", "NotSupported": "errors", "OutputError": "errors", "ProgramNotFound": "errors",
+    "ShellLost": "errors", "WarmshellError": "errors", "WorkdirError": "errors", "WorkdirNotADirectory": "errors",
+    "WorkdirNotFound": "errors",
+}  # fmt: skip
+
+__all__ = [
+    "BusyError", "ClosedError", "Command", "CommandError", "CommandFailed", "CommandTimeout", "CommandTooLong",
+    "ConnectError", "InputError", "Location", "LocationError", "NotSupported", "Output", "OutputError", "Pool",
+    "Process", "ProgramNotFound", "Result", "Shell", "ShellLost", "WarmshellError", "WorkdirError",
+    "WorkdirNotADirectory", "WorkdirNotFound", "connect",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'warmshell' has no attribute {name!r}")
+    value = getattr(import_module(f"warmshell.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,280 @@
+"""What to run, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal as signals
+from collections.abc import AsyncIterable, Mapping, Sequence
+from typing import BinaryIO
+
+from warmshell.errors import CommandError, CommandFailed
+
+Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Words = Sequence[Word]
+Stdin = bytes | os.PathLike[str] | AsyncIterable[bytes] | None
+"""Nothing (``/dev/null``), the bytes themselves, a file of this machine, or a stream of chunks."""
+
+DEFAULT_OUTPUT_LIMIT = 16 * 1024 * 1024
+"""Bytes of each captured stream kept in memory before the rest spills to an unnamed temporary file."""
+
+_READABLE = 200  # characters of a command shown in messages
+
+
+def to_bytes(word: Word) -> bytes:
+    """The exact bytes of a word; text is UTF-8 with ``surrogateescape``, as file names are."""
+    if isinstance(word, bytes):
+        return word
+    if isinstance(word, str):
+        return word.encode("utf-8", "surrogateescape")
+    try:
+        return os.fsencode(word)
+    except TypeError:
+        raise CommandError(f"a word must be str, bytes or a path, not {type(word).__name__}: {word!r}") from None
+
+
+class Command:
+    """What to run: words, never seen by a shell as syntax, or a POSIX ``sh`` script.
+
+    Args:
+        what: a sequence of words (``["ls", "-l", name]``), or one ``str``: a script.
+        cwd: the directory to run in, at the location; the location's own by default.
+        env: variables added to the location's environment.
+        env_only: variables that replace the location's environment altogether.
+        stdin: what the command reads; nothing (``/dev/null``) by default.
+        timeout: seconds until the command and all its descendants are ended; ``None``: never.
+        output_limit: bytes of each captured stream kept in memory; more spills to a file.
+        stdout: a file at the location that gets standard output, instead of the result.
+        stderr: a file at the location that gets standard error, instead of the result.
+        user: the account to run as, by ``sudo -n`` or ``doas -n`` at the location.
+        pty: whether to run on a terminal; stdout and stderr are then one stream, as terminals have it.
+        name: a short name for people, shown in messages and logs.
+
+    Raises:
+        CommandError: no words, a NUL byte anywhere, an environment name that is empty or holds ``=``, a timeout that
+            is not a positive number, or options that exclude each other.
+    """
+
+    __slots__ = (
+        "argv", "cwd", "env", "env_only", "name", "output_limit", "pty", "script", "stderr", "stdin", "stdout",
+        "timeout", "user",
+    )  # fmt: skip
+
+    argv: tuple[bytes, ...]
+    script: bytes | None
+    env: dict[bytes, bytes] | None
+    env_only: dict[bytes, bytes] | None
+
+    def __init__(
+        self,
+        what: Words | str,
+        *,
+        cwd: Word | None = None,
+        env: Mapping[str, str] | None = None,
+        env_only: Mapping[str, str] | None = None,
+        stdin: Stdin = None,
+        timeout: float | None = None,
+        output_limit: int = DEFAULT_OUTPUT_LIMIT,
+        stdout: Word | None = None,
+        stderr: Word | None = None,
+        user: str | None = None,
+        pty: bool = False,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(what, str):
+            self.script = _exact(what, "the script")
+            self.argv = ()
+        else:
+            self.script = None
+            self.argv = _words(what)
+        self.cwd = None if cwd is None else _exact(cwd, "the working directory")
+        self.env = None if env is None else _environment(env)
+        self.env_only = None if env_only is None else _environment(env_only)
+        self.stdin = stdin
+        self.timeout = timeout
+        self.output_limit = output_limit
+        self.stdout = None if stdout is None else _exact(stdout, "the name of the stdout file")
+        self.stderr = None if stderr is None else _exact(stderr, "the name of the stderr file")
+        self.user = user
+        self.pty = pty
+        self.name = name
+        if timeout is not None or user is not None or pty or stdin is not None:
+            self._check_options()
+
+    def _check_options(self) -> None:
+        timeout = self.timeout
+        if timeout is not None and not 0 < timeout < float("inf"):
+            raise CommandError(f"a timeout is a positive number of seconds, not {timeout!r}")
+        if self.user is not None and (not self.user or self.user.startswith("-") or "\0" in self.user):
+            raise CommandError(f"not the name of an account: {self.user!r}")
+        if self.pty and (self.stdout is not None or self.stderr is not None):
+            raise CommandError("pty=True writes to the terminal: it excludes stdout= and stderr=")
+        if isinstance(self.stdin, str):
+            raise CommandError("stdin is bytes, a Path or a stream; a str could be either text or a file's name")
+
+    def __str__(self) -> str:
+        """The command in shell notation, shortened, for people."""
+        if self.name is not None:
+            return self.name
+        if self.script is not None:
+            text = self.script[: 4 * _READABLE].decode("utf-8", "replace")
+        else:
+            text = shlex.join(word[:_READABLE].decode("utf-8", "replace") for word in self.argv[:_READABLE])
+        return text if len(text) <= _READABLE else text[:_READABLE] + "…"
+
+    def __repr__(self) -> str:
+        return f"<Command {self!s}>"
+
+
+def _exact(word: Word, what: str) -> bytes:
+    data = to_bytes(word)
+    if b"\0" in data:
+        raise CommandError(f"{what} holds a NUL byte, which no program can be given")
+    return data
+
+
+def _words(what: Words) -> tuple[bytes, ...]:
+    if isinstance(what, bytes | bytearray):
+        raise CommandError("a command is a list of words or a str (a script), not bytes")
+    try:
+        words = tuple([word.encode("utf-8", "surrogateescape") if type(word) is str else to_bytes(word) for word in what])
+    except TypeError:
+        raise CommandError(f"a command is a list of words or a str (a script), not {type(what).__name__}") from None
+    if not words or not words[0]:
+        raise CommandError("a command needs a first word: the program to run")
+    for word in words:
+        if b"\0" in word:
+            raise CommandError(f"a word holds a NUL byte, which no program can be given: {word[:40]!r}")
+    return words
+
+
+def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    checked: dict[bytes, bytes] = {}
+    for name, value in env.items():
+        key = to_bytes(name)
+        if not key or b"=" in key or b"\0" in key:
+            raise CommandError(f"not a name for an environment variable: {name!r}")
+        checked[key] = _exact(value, f"the environment variable {name!r}")
+    return checked
+
+
+class Output:
+    """The captured bytes of one stream: in memory, or beyond the limit in an unnamed temporary file."""
+
+    __slots__ = ("_data", "_file")
+
+    def __init__(self, data: bytes = b"", file: BinaryIO | None = None) -> None:
+        self._data = data
+        self._file = file
+
+    @property
+    def spilled(self) -> bool:
+        """Whether the bytes are in a file rather than in memory."""
+        return self._file is not None
+
+    def read(self) -> bytes:
+        """All the bytes, read into memory."""
+        if self._file is None:
+            return self._data
+        return os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0)
+
+    def open(self) -> BinaryIO:
+        """A new binary file at the first byte, for reading the output in pieces."""
+        import io  # noqa: PLC0415 - only for output that is read in pieces
+
+        if self._file is None:
+            return io.BytesIO(self._data)
+        return open(f"/dev/fd/{self._file.fileno()}", "rb")  # noqa: SIM115, PTH123 - the caller closes it
+
+
+class Result:
+    """What came of a command: its status and its exact bytes.
+
+    Attributes:
+        returncode: the exit status; a death by signal N is ``128 + N``, as shells report it.
+        location: the name of the location where it ran.
+        shell: the id of the shell (or process) that ran it.
+        started: seconds since the epoch when it was handed to the shell.
+        ended: seconds since the epoch when its status had arrived.
+    """
+
+    __slots__ = ("_command", "_stderr", "_stdout", "ended", "location", "returncode", "shell", "started")
+
+    def __init__(
+        self,
+        returncode: int,
+        stdout: bytes | Output = b"",
+        stderr: bytes | Output = b"",
+        *,
+        started: float = 0.0,
+        ended: float = 0.0,
+        location: str = "",
+        shell: str = "",
+        command: str | Command = "",
+    ) -> None:
+        self.returncode = returncode
+        self._stdout = stdout
+        self._stderr = stderr
+        self.started = started
+        self.ended = ended
+        self.location = location
+        self.shell = shell
+        self._command = command
+
+    @property
+    def command(self) -> str:
+        """The command, in words for people."""
+        return str(self._command)
+
+    @property
+    def stdout(self) -> bytes:
+        """Exactly what the command wrote to standard output (read back into memory if it had spilled)."""
+        return self._stdout if type(self._stdout) is bytes else self.output("stdout").read()
+
+    @property
+    def stderr(self) -> bytes:
+        """Exactly what the command wrote to standard error (read back into memory if it had spilled)."""
+        return self._stderr if type(self._stderr) is bytes else self.output("stderr").read()
+
+    def output(self, stream: str = "stdout") -> Output:
+        """The captured stream as an :class:`Output`, which can be read in pieces when it is large."""
+        value = self._stdout if stream == "stdout" else self._stderr
+        return value if isinstance(value, Output) else Output(value)
+
+    @property
+    def signal(self) -> signals.Signals | None:
+        """The signal that ended the command, as far as a shell tells: statuses of 129 and more name one."""
+        try:
+            return signals.Signals(self.returncode - 128) if self.returncode > 128 else None
+        except ValueError:
+            return None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 0."""
+        return self.returncode == 0
+
+    @property
+    def text(self) -> str:
+        """Standard output as UTF-8 text, unstripped; bytes that are not UTF-8 become surrogate escapes."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    @property
+    def duration(self) -> float:
+        """Seconds from being handed to the shell to its status."""
+        return self.ended - self.started
+
+    def check(self) -> Result:
+        """This result, if the status is 0.
+
+        Raises:
+            CommandFailed: for any other status, with the end of standard error in its message.
+        """
+        if self.returncode == 0:
+            return self
+        tail = self.stderr[-500:].decode("utf-8", "replace").strip()
+        reason = f"status {self.returncode}" if self.signal is None else f"{self.signal.name} (status {self.returncode})"
+        raise CommandFailed(f"the command failed with {reason}" + (f": {tail}" if tail else ""), self)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.returncode} of {self.command!r} at {self.location!r}>"
