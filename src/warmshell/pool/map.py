@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
-from warmshell.errors import BusyError
+from warmshell.errors import BusyError, ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -83,6 +83,9 @@ class Work:
 
     def start(self) -> None:
         """Begins to take commands."""
+        if self._pool.closed:
+            self.stop(ClosedError("the pool is closed"))
+            return
         try:
             self._source = aiter(self._source) if self._asynchronous else iter(self._source)
         except BaseException:

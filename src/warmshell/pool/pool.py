@@ -173,6 +173,11 @@ class Pool:
         work = Work(self, commands, options, ordered=ordered, raises=errors == "raise", window=window)
         return Results(work)
 
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`aclose` was called."""
+        return self._closed
+
     def capacity(self, on: str | Runner | None = None) -> int:
         """How many commands can run at once, in all or at one location, whatever runs now."""
         return self._slots.capacity if on is None else self._slots.limit(self._find(on))
