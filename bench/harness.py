@@ -1,0 +1,121 @@
+"""The measuring loop: a warm-up, then rounds in which every contender takes its turn (A B C A B C …)."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.model import Block, Case, Contender, Outcome, Report, Sample, judge
+from warmshell.cli.usage import CpuMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WARM_UP = 0.1  # share of a round that is run first and forgotten
+
+
+@dataclass
+class _Entry:
+    contender: Contender
+    outcome: Outcome
+    block: Block
+    count: int
+
+
+async def measure(case: Case, *, quick: bool, rounds: int | None, say: Callable[[str], None]) -> Report:
+    """Runs one case.
+
+    Args:
+        case: what to compare.
+        quick: fewer operations and rounds, for a first look.
+        rounds: how many rounds, instead of the case's own number.
+        say: gets one line per event, for people who wait.
+    """
+    count = case.quick if quick else case.count
+    rounds = rounds or (min(3, case.rounds) if quick else case.rounds)
+    outcomes: list[Outcome] = []
+    async with AsyncExitStack() as stack:
+        entries = [
+            entry
+            for contender in case.contenders()
+            if (entry := await _open(stack, contender, count, outcomes, say)) is not None
+        ]
+        for number in range(rounds):
+            say(f"{case.name}: round {number + 1} of {rounds}")
+            for entry in entries:
+                await _turn(entry, say)
+    return _judged(case, count, rounds, outcomes)
+
+
+def _judged(case: Case, count: int, rounds: int, outcomes: list[Outcome]) -> Report:
+    report = Report(
+        name=case.name,
+        theme=case.theme,
+        title=case.title,
+        text=case.text,
+        unit=case.unit,
+        count=count,
+        rounds=rounds,
+        ours=case.ours,
+        points=case.points,
+        outcomes=outcomes,
+        verdicts=[],
+    )
+    report.verdicts = [judge(target, report) for target in case.targets]
+    return report
+
+
+async def _open(
+    stack: AsyncExitStack,
+    contender: Contender,
+    count: int,
+    outcomes: list[Outcome],
+    say: Callable[[str], None],
+) -> _Entry | None:
+    """Opens a contender and warms it up; one that cannot run here stays in the table, with the reason."""
+    outcome = Outcome(contender.name, contender.kind, contender.missing)
+    outcomes.append(outcome)
+    if contender.missing is not None:
+        say(f"  {contender.name}: {contender.missing}")
+        return None
+    try:
+        block = await stack.enter_async_context(contender.make())
+        entry = _Entry(contender, outcome, block, max(1, round(count * contender.share)))
+        await block(max(1, round(entry.count * _WARM_UP)))
+    except Exception as error:  # noqa: BLE001 - one broken contender must not hide the others
+        _failed(outcome, error, say)
+        return None
+    return entry
+
+
+async def _turn(entry: _Entry, say: Callable[[str], None]) -> None:
+    if entry.outcome.error is not None:
+        return
+    gc.collect()
+    try:
+        sample = await timed(entry.block, entry.count)
+    except Exception as error:  # noqa: BLE001 - as above
+        _failed(entry.outcome, error, say)
+        return
+    entry.outcome.samples.append(sample)
+
+
+async def timed(block: Block, count: int) -> Sample:
+    """One round of a block: seconds and CPU seconds per operation, or what the block measured itself."""
+    meter = CpuMeter()
+    start = time.perf_counter()
+    reading = await block(count)
+    seconds = time.perf_counter() - start
+    cpu = meter.read()
+    if reading is not None:
+        return Sample(reading.value, reading.cpu, reading.memory)
+    return Sample(seconds / count, cpu / count)
+
+
+def _failed(outcome: Outcome, error: Exception, say: Callable[[str], None]) -> None:
+    outcome.error = f"{type(error).__name__}: {error}"
+    outcome.samples.clear()
+    say(f"  {outcome.name}: failed: {outcome.error}")

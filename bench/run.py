@@ -1,0 +1,124 @@
+"""The command line of the harness: which cases to run, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fnmatch
+import importlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from bench.harness import measure
+from bench.model import CASES, Case, Report, restore
+from bench.report import markdown, plots, table, targets
+
+_ROOT = Path(__file__).parent.parent
+_THEMES = ("latency", "throughput", "output", "scale", "startup")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the harness; its status tells whether everything that was asked for could be measured."""
+    options = _parser().parse_args(arguments)
+    for theme in _THEMES:
+        importlib.import_module(f"bench.{theme}")
+    chosen = select(options.only)
+    if not chosen:
+        print(f"no case matches {' '.join(options.only)}; --list names them", file=sys.stderr)
+        return 2
+    if options.list:
+        for one in chosen:
+            print(f"{one.name:18} {one.theme:11} {one.title}")
+        return 0
+    _more_descriptors()
+    data = _loaded(options.read) if options.read else asyncio.run(_run(chosen, options.quick, options.rounds))
+    _write(data, options.output, options.docs)
+    return 1 if any(outcome["error"] for report in data["cases"] for outcome in report["outcomes"]) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a case or a theme; * and ? match; repeatable",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer operations and rounds: a first look")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every case")
+    parser.add_argument(
+        "--output", type=Path, default=_ROOT / "bench/results/local-latest", metavar="DIR",
+        help="where results.json, the tables and the plots go (default: bench/results/local-latest)",
+    )  # fmt: skip
+    parser.add_argument("--docs", action="store_true", help="also write docs/benchmarks.md and its plots")
+    parser.add_argument("--read", type=Path, metavar="JSON", help="make the pages from an earlier results.json")
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    return parser
+
+
+def select(patterns: list[str]) -> list[Case]:
+    """The cases whose name or theme matches; all of them without a pattern."""
+    return [
+        one
+        for one in CASES.values()
+        if not patterns or any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in (one.name, one.theme))
+    ]
+
+
+def _more_descriptors() -> None:
+    """256 shells with their pipes need more than the 1,024 descriptors that many systems begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 16_384 if hard == resource.RLIM_INFINITY else min(hard, 16_384)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _run(cases: list[Case], quick: bool, rounds: int | None) -> dict[str, Any]:
+    facts, before, start = machine.facts(), machine.load(), time.monotonic()
+    reports: list[Report] = []
+    for one in cases:
+        began = time.monotonic()
+        reports.append(await measure(one, quick=quick, rounds=rounds, say=_say))
+        _say(f"{one.name}: {time.monotonic() - began:.1f} s\n\n{table(reports[-1])}")
+    return {
+        "machine": facts,
+        "load": [before, machine.load()],
+        "quick": quick,
+        "seconds": round(time.monotonic() - start, 1),
+        "cases": [report.data() for report in reports],
+    }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
+def _write(data: dict[str, Any], output: Path, docs: bool) -> None:
+    reports = [restore(report) for report in data["cases"]]
+    pictures = plots(data, reports)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    _pages(output / "benchmarks.md", output, markdown(data, reports, ""), pictures)
+    if docs:
+        folder = _ROOT / "docs/benchmarks"
+        folder.mkdir(parents=True, exist_ok=True)
+        _pages(_ROOT / "docs/benchmarks.md", folder, markdown(data, reports, "benchmarks/"), pictures)
+    print(targets(reports))
+    print(f"results: {output}")
+
+
+def _pages(page: Path, folder: Path, text: str, pictures: dict[str, str]) -> None:
+    page.write_text(text, encoding="utf-8")
+    for theme, picture in pictures.items():
+        (folder / f"{theme}.svg").write_text(picture, encoding="utf-8")
