@@ -182,6 +182,25 @@ async def test_a_closed_pool_runs_nothing_again():
     assert y.started == ["y"]
 
 
+async def test_lost_while_the_pool_closes_it_is_not_run_again():
+    class Breaking(Site):
+        async def run(self, command, **options):
+            try:
+                return await super().run(command, **options)
+            except asyncio.CancelledError:
+                raise ShellLost("gone", started="no") from None
+
+    x, y = Breaking("x"), Breaking("y")
+    pool = Pool([x, y], 2)
+    (task,) = begin(pool, "a")
+    await x.arrived(1)
+    await pool.aclose()
+    with pytest.raises(ShellLost, match="gone"):
+        await task
+    assert (y.started, pool.statistics().failovers, pool.statistics().running) == ([], 0, 0)
+    assert task.cancelling() == 0
+
+
 async def test_every_caller_has_an_error_of_its_own():
     pool = Pool([Losing("x"), Losing("y")], 4)
     errors = await asyncio.gather(*(pool.run(n) for n in range(20)), return_exceptions=True)

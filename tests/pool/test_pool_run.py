@@ -191,7 +191,7 @@ async def test_a_slot_handed_to_a_cancelled_waiter_is_passed_on():
     assert (pool.statistics().running, pool.statistics().waiting) == (0, 0)
 
 
-async def test_a_waiter_cancelled_just_before_a_slot_comes_is_passed_over_at_once():
+async def test_a_waiter_cancelled_just_before_a_slot_comes_is_passed_over():
     site = Site()
     pool = Pool(site, 1)
     a, b, c = begin(pool, *"abc")

@@ -192,7 +192,7 @@ class Pool:
         size = self._slots.size if size is None else _count(size, "the size of a pool")
         caps = self._slots.caps if per_location is None else self._caps(per_location, self._slots.caps)
         for waiter in self._slots.resize(size, caps):
-            self._wake(waiter)
+            _wake(waiter)
         for work in self.works:
             work.invite()
 
@@ -230,7 +230,7 @@ class Pool:
         if not self._closed:
             self._closed = True
             for waiter in self._slots.clear():
-                self._wake(waiter)
+                _wake(waiter)
             for work in list(self.works):
                 work.stop(_closed())
             self._end_running()
@@ -286,29 +286,14 @@ class Pool:
         self._release(at)
 
     def _release(self, at: int) -> None:
-        while (waiter := self._slots.give(at)) is not None:
-            if not waiter.owner.done():
-                waiter.owner.set_result(None)
-                return
-            at = self._pass_on(waiter)
-        if self._idle and not self._slots.running:
+        waiter = self._slots.give(at)
+        if waiter is not None:
+            _wake(waiter)
+        elif self._idle and not self._slots.running:
             for future in self._idle:
                 if not future.done():
                     future.set_result(None)
             self._idle.clear()
-
-    def _wake(self, waiter: Waiter[asyncio.Future[None]]) -> None:
-        """Lets the task of a waiter go on, with its slot or (after a close) without."""
-        if not waiter.owner.done():
-            waiter.owner.set_result(None)
-        elif waiter.at is not None:
-            self._release(self._pass_on(waiter))
-
-    def _pass_on(self, waiter: Waiter[asyncio.Future[None]]) -> int:
-        """Takes the slot from a waiter that was cancelled, and whose task has yet to hear of it."""
-        at, waiter.at = waiter.at, None
-        assert at is not None  # noqa: S101 - for mypy: only a waiter with a slot comes here
-        return at
 
     def _idleness(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -382,6 +367,15 @@ class Pool:
         for name, cap in given.items():
             caps[self._find(name)] = _count(cap, f"the cap of {name!r}")
         return caps
+
+
+def _wake(waiter: Waiter[asyncio.Future[None]]) -> None:
+    """Lets the task of a waiter go on, with its slot or (after a close) without.
+
+    One that was cancelled goes on anyway, and passes the slot on in the same turn of the event loop.
+    """
+    if not waiter.owner.done():
+        waiter.owner.set_result(None)
 
 
 def _runners(locations: Runner | Iterable[Runner]) -> tuple[Runner, ...]:
