@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal as signals
-from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import BinaryIO
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 
 from warmshell.errors import CommandError, CommandFailed
 
@@ -137,7 +136,9 @@ def _words(what: Words) -> tuple[bytes, ...]:
     if isinstance(what, bytes | bytearray):
         raise CommandError("a command is a list of words or a str (a script), not bytes")
     try:
-        words = tuple([word.encode("utf-8", "surrogateescape") if type(word) is str else to_bytes(word) for word in what])
+        words = tuple(
+            [word.encode("utf-8", "surrogateescape") if type(word) is str else to_bytes(word) for word in what]
+        )
     except TypeError:
         raise CommandError(f"a command is a list of words or a str (a script), not {type(what).__name__}") from None
     if not words or not words[0]:
@@ -158,33 +159,74 @@ def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
     return checked
 
 
+class SpillFile:
+    """An unnamed temporary file: gone with the last reference to it, and with this process."""
+
+    __slots__ = ("_fd", "size")
+
+    def __init__(self) -> None:
+        import tempfile  # noqa: PLC0415 - only for output beyond the limit
+
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - its descriptor lives on
+        self._fd = os.dup(file.fileno())
+        file.close()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append all of the bytes.
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, self.size)
+            self.size += written
+            view = view[written:]
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; short only at the end."""
+        pieces = []
+        while size > 0 and (piece := os.pread(self._fd, size, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
 class Output:
     """The captured bytes of one stream: in memory, or beyond the limit in an unnamed temporary file."""
 
-    __slots__ = ("_data", "_file")
+    __slots__ = ("_data",)
 
-    def __init__(self, data: bytes = b"", file: BinaryIO | None = None) -> None:
+    def __init__(self, data: bytes | SpillFile = b"") -> None:
         self._data = data
-        self._file = file
 
     @property
     def spilled(self) -> bool:
         """Whether the bytes are in a file rather than in memory."""
-        return self._file is not None
+        return not isinstance(self._data, bytes)
+
+    def __len__(self) -> int:
+        return len(self._data) if isinstance(self._data, bytes) else self._data.size
 
     def read(self) -> bytes:
-        """All the bytes, read into memory."""
-        if self._file is None:
-            return self._data
-        return os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0)
+        """All the bytes, in memory."""
+        return self._data if isinstance(self._data, bytes) else self._data.read(0, self._data.size)
 
-    def open(self) -> BinaryIO:
-        """A new binary file at the first byte, for reading the output in pieces."""
-        import io  # noqa: PLC0415 - only for output that is read in pieces
-
-        if self._file is None:
-            return io.BytesIO(self._data)
-        return open(f"/dev/fd/{self._file.fileno()}", "rb")  # noqa: SIM115, PTH123 - the caller closes it
+    def chunks(self, size: int = 1024 * 1024) -> Iterator[bytes]:
+        """The bytes in pieces of at most ``size``, for output larger than memory."""
+        if isinstance(self._data, bytes):
+            for start in range(0, len(self._data), size):
+                yield self._data[start : start + size]
+            return
+        offset = 0
+        while piece := self._data.read(offset, size):
+            yield piece
+            offset += len(piece)
 
 
 class Result:
@@ -273,7 +315,9 @@ class Result:
         if self.returncode == 0:
             return self
         tail = self.stderr[-500:].decode("utf-8", "replace").strip()
-        reason = f"status {self.returncode}" if self.signal is None else f"{self.signal.name} (status {self.returncode})"
+        reason = (
+            f"status {self.returncode}" if self.signal is None else f"{self.signal.name} (status {self.returncode})"
+        )
         raise CommandFailed(f"the command failed with {reason}" + (f": {tail}" if tail else ""), self)
 
     def __repr__(self) -> str:

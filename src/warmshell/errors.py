@@ -26,9 +26,17 @@ class WarmshellError(Exception):
     """
 
     def __init__(
-        self, message: str, *, command: str | None = None, location: str | None = None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        command: str | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+        errno: int | None = None,
     ) -> None:
         super().__init__(message)
+        if isinstance(self, OSError):
+            self.errno = errno
         self.message = message
         self.command = command
         self.location = location

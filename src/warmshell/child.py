@@ -1,0 +1,93 @@
+"""A child process of this process, waited for on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from warmshell.guardian.tree import start_time
+
+
+class Child:
+    """A program started in a session of its own.
+
+    Args:
+        argv: its words.
+        env: its whole environment.
+        cwd: its working directory.
+        stdin: the descriptor that it reads.
+        stdout: the descriptor that it writes.
+        stderr: the descriptor for its messages.
+
+    Attributes:
+        started: when it started, as the kernel tells it: with the pid, its name for good.
+
+    Raises:
+        OSError: it cannot be started (``FileNotFoundError``, ``PermissionError`` …).
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[bytes],
+        *,
+        env: Mapping[bytes, bytes],
+        cwd: bytes | None,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+    ) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            close_fds=True,
+        )
+        self._waiting: asyncio.Task[int] | None = None
+        self.started = start_time(self._process.pid) or 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its session's."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The status as ``subprocess`` gives it (``-N`` for signal N), or ``None`` while it was not waited for."""
+        return self._process.returncode
+
+    def poll(self) -> int | None:
+        """The status if it has ended already; reaps it."""
+        return self._process.poll()
+
+    async def wait(self) -> int:
+        """The status (``-N`` for signal N). Any number of tasks may wait; a cancelled one harms no other."""
+        if self._process.poll() is not None:
+            return self._process.returncode
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._wait())
+        return await asyncio.shield(self._waiting)
+
+    async def _wait(self) -> int:
+        if not hasattr(os, "pidfd_open"):  # not Linux: a thread waits
+            return await asyncio.to_thread(self._process.wait)
+        loop = asyncio.get_running_loop()
+        fd = os.pidfd_open(self.pid)
+        ended = loop.create_future()
+        loop.add_reader(fd, lambda: ended.done() or ended.set_result(None))
+        try:
+            await ended
+        finally:
+            loop.remove_reader(fd)
+            os.close(fd)
+        return self._process.wait()
+
+
+def shell_status(returncode: int) -> int:
+    """A status as shells report it: ``128 + N`` for a death by signal N."""
+    return returncode if returncode >= 0 else 128 - returncode

@@ -1,0 +1,80 @@
+"""From a URL to a connector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from warmshell.errors import LocationError
+
+if TYPE_CHECKING:
+    from warmshell.connector.base import Connector
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+# Options of every location: what they are read with when they come from a URL, and what they must be.
+_COMMON: dict[str, Callable[[str], Any]] = {"shells": _whole, "idle": float, "age": float, "shell": _text}
+_LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
+
+
+def _local(url: str, options: dict[str, Any]) -> Connector:
+    from warmshell.connector.local import LocalConnector  # noqa: PLC0415 - only the connectors in use are imported
+
+    parts = urlsplit(url)
+    if parts.netloc or parts.path:
+        raise LocationError(f"not a local location: {url!r}", hint="write 'local:' and options behind a '?'")
+    return LocalConnector(**{name: options.pop(name) for name in list(options) if name in _LOCAL})
+
+
+_SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Connector], dict[str, Callable[[str], Any]]]] = {
+    "local": (_local, _LOCAL),
+}
+
+
+def parse(where: str, options: dict[str, Any]) -> tuple[Connector, dict[str, Any]]:
+    """The connector for a URL, and the options that are the location's own.
+
+    Raises:
+        LocationError: an unknown scheme, a bad URL, an unknown option or a bad value.
+    """
+    url = f"{where}:" if where in _SCHEMES else where
+    scheme, colon, _ = url.partition(":")
+    known = ", ".join(f"{name}:" for name in _SCHEMES)
+    if not colon or scheme not in _SCHEMES:
+        raise LocationError(f"unknown location {where!r}", hint=f"a location is a URL of a kind known here: {known}")
+    make, own = _SCHEMES[scheme]
+    merged = {**_query(url, {**_COMMON, **own}), **options}
+    for name in merged:
+        if name not in _COMMON and name not in own:
+            raise LocationError(f"{scheme}: has no option {name!r}", hint="it has " + ", ".join([*_COMMON, *own]))
+    _check(merged)
+    connector = make(url.partition("?")[0], merged)
+    return connector, merged
+
+
+def _query(url: str, readers: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True, strict_parsing=bool(urlsplit(url).query))
+        return {name: readers.get(name, _text)(value) for name, value in pairs}
+    except ValueError as error:
+        raise LocationError(f"bad location {url!r}: {error}") from None
+
+
+def _check(options: dict[str, Any]) -> None:
+    shells = options.get("shells", 1)
+    if isinstance(shells, bool) or not isinstance(shells, int) or shells < 1:
+        raise LocationError(f"shells= is a whole number of at least 1, not {shells!r}")
+    for name in ("idle", "age"):
+        seconds = options.get(name, 1.0)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise LocationError(f"{name}= is a positive number of seconds, not {seconds!r}")
+    if not isinstance(options.get("shell", "sh"), str) or not options.get("shell", "sh").strip():
+        raise LocationError(f"shell= is the name of a shell, not {options['shell']!r}")

@@ -1,0 +1,102 @@
+"""Byte streams over file descriptors of this process, on the event loop's readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import Literal
+
+from warmshell.errors import BusyError, ClosedError
+from warmshell.process import CHUNK, ByteReceiveStream, ByteSendStream
+
+_CAPACITY = 64 * 1024  # what a pipe holds: all that an ended writer can have left in it
+
+
+class _Fd:
+    """One end of a pipe, socket or terminal: owns the descriptor, knows the one task that waits on it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._waiter: asyncio.Future[None] | None = None
+        os.set_blocking(fd, False)
+
+    async def _ready(self, what: Literal["read", "write"]) -> None:
+        """Return when the descriptor can be used without waiting, or was closed."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        (loop.add_reader if what == "read" else loop.add_writer)(self._fd, _set, waiter)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if self._fd >= 0:  # else close() took it out of the loop, and the number may be someone else's by now
+                (loop.remove_reader if what == "read" else loop.remove_writer)(self._fd)
+
+    def _check(self, verb: str) -> int:
+        if self._waiter is not None:
+            raise BusyError(f"another task is {verb} this stream already")
+        if self._fd < 0:
+            raise ClosedError("the stream is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Give the descriptor back; a task that waits on it gets ``ClosedError``."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        with contextlib.suppress(RuntimeError):  # no loop runs any more
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+        os.close(fd)
+        if self._waiter is not None:
+            _set(self._waiter)
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class FdReceiveStream(_Fd, ByteReceiveStream):
+    """The reading end of a descriptor."""
+
+    def __init__(self, fd: int, *, terminal: bool = False) -> None:
+        super().__init__(fd)
+        self._terminal = terminal
+
+    async def receive(self, max_bytes: int = CHUNK) -> bytes:
+        while True:
+            fd = self._check("reading")
+            try:
+                return os.read(fd, max_bytes)
+            except BlockingIOError:
+                await self._ready("read")
+            except OSError:
+                if self._terminal:  # the end of a terminal's other side is EIO on Linux
+                    return b""
+                raise
+
+    def rest(self) -> bytes:
+        data = b""
+        with contextlib.suppress(OSError):  # nothing there, or the end of a terminal
+            while len(data) <= _CAPACITY and (piece := os.read(self._check("reading"), CHUNK)):
+                data += piece
+        return data
+
+
+class FdSendStream(_Fd, ByteSendStream):
+    """The writing end of a descriptor."""
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            fd = self._check("sending on")
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                await self._ready("write")

@@ -1,0 +1,96 @@
+"""This machine as a place that runs processes: starting them marked, and ending them with all their descendants."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from warmshell.child import Child
+from warmshell.guardian import tree
+from warmshell.guardian.client import acquire, release
+
+COMMAND = tree.COMMAND_VARIABLE
+SESSION = tree.SESSION_VARIABLE
+
+_NUMBERS = itertools.count(1)
+
+
+class LocalHost:
+    """Starts and ends processes for one location of this machine, under the eyes of the guardian.
+
+    Attributes:
+        token: the beginning of every tag that it gives.
+        cwd: the directory in which processes start.
+    """
+
+    def __init__(self, env: Mapping[bytes, bytes] | None = None, cwd: bytes | None = None) -> None:
+        self._guardian = acquire()
+        self.cwd = os.getcwdb() if cwd is None else cwd
+        self._env = dict(os.environb) if env is None else dict(env)
+        self._count = 0
+        self.token = b"%s.%d" % (self._guardian.token.encode(), next(_NUMBERS))
+
+    def new_token(self) -> bytes:
+        """A token for one lane or process, which no other's token begins with."""
+        self._count += 1
+        return b"%s.%d" % (self.token, self._count)
+
+    def spawn(
+        self,
+        argv: Sequence[bytes],
+        token: bytes,
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        env: Mapping[bytes, bytes] | None = None,
+        blank: bool = False,
+        cwd: bytes | None = None,
+    ) -> Child:
+        """Start a program in a session of its own.
+
+        Args:
+            argv: its words.
+            token: what the variables that mark it hold.
+            stdin: the descriptor that it reads.
+            stdout: the descriptor that it writes.
+            stderr: the descriptor for its messages.
+            env: variables to add.
+            blank: whether nothing but ``env`` is in its environment.
+            cwd: where it starts; relative to the host's own directory.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        environment = {} if blank else dict(self._env)
+        environment.update(env or {})
+        environment[SESSION] = self.token
+        environment[COMMAND] = token + b".0"
+        where = self.cwd if cwd is None else os.path.join(self.cwd, cwd)  # noqa: PTH118 - bytes
+        child = Child(argv, env=environment, cwd=where, stdin=stdin, stdout=stdout, stderr=stderr)
+        self._guardian.add_session(child.pid)
+        return child
+
+    async def end(
+        self,
+        children: Iterable[Child],
+        tags: Iterable[bytes],
+        *,
+        sids: Iterable[int] = (),
+        grace: float = 1.0,
+    ) -> None:
+        """End children, what carries a tag (or a longer one), sessions, and all descendants: TERM, grace, KILL."""
+        roots = [(child.pid, child.started) for child in children if child.poll() is None]
+        select = tree.Selection(roots, [COMMAND + b"=" + tag for tag in tags], sids, include_roots=True)
+        await asyncio.to_thread(tree.end, select, grace)
+
+    def forget(self, child: Child) -> None:
+        """The child has ended, and its session with it."""
+        self._guardian.remove_session(child.pid)
+
+    async def aclose(self) -> None:
+        """End everything that commands left behind; the last host of this process lets the guardian go."""
+        await self.end([], [self.token], grace=0.5)
+        await release(self._guardian)

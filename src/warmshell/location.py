@@ -1,0 +1,281 @@
+"""A location, warm: the face that callers see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from warmshell.command import Command, Result, Words
+from warmshell.errors import ClosedError, CommandTimeout, CommandTooLong, ShellLost
+from warmshell.protocol.quoting import too_long
+from warmshell.shell.lane import NoDirectory
+from warmshell.shell.shells import Limits, Shells, ShellStatistics
+from warmshell.shield import shielded
+
+if TYPE_CHECKING:
+    from warmshell.connector.base import Connector
+    from warmshell.process import Process
+    from warmshell.shell.lane import Lane
+    from warmshell.shell.shell import Shell
+
+_TRIES = 3  # shells that may be found gone before a command that had not started
+_LONG = 2048  # bytes of words below which no limit of the kernel can be near
+_MARKER_STDIN = 256 * 1024  # bytes that are handed through a shell; more gets a process of its own
+
+
+class Location:
+    """One place where commands run, with its warm shells.
+
+    Made by :func:`warmshell.connect`; used as an asynchronous context manager.
+    """
+
+    def __init__(self, connector: Connector, *, shell: str = "sh", limits: Limits | None = None) -> None:
+        self._connector = connector
+        self._shell = shell
+        self._limits = limits or Limits()
+        self._shells: Shells | None = None
+        self._blank: Shells | None = None
+        self._open: set[Shell] = set()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The location's name, as results and errors give it."""
+        return self._connector.name
+
+    @property
+    def connector(self) -> Connector:
+        """The connector that reaches it."""
+        return self._connector
+
+    async def __aenter__(self) -> Self:
+        await self._connector.deploy()
+        self._shells = Shells(lambda: self._connector.lane(self._shell), self._limits)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End everything that was started here, within seconds, whatever state it is in."""
+        if not self._closed:
+            self._closed = True
+            await shielded(self._close())
+
+    async def _close(self) -> None:
+        for shell in list(self._open):
+            await shell.aclose()
+        for shells in (self._shells, self._blank):
+            if shells is not None:
+                await shells.aclose()
+        await self._connector.undeploy()
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    async def run(self, what: Words | str | Command, **options: Any) -> Result:
+        """Run one command, isolated: nothing it does reaches the next one.
+
+        Args:
+            what: a list of words, a ``str`` (a POSIX ``sh`` script), or a :class:`~warmshell.Command`.
+            **options: those of :class:`~warmshell.Command`, which lists their errors too.
+
+        Returns:
+            Its result, whatever its status: ``.check()`` raises for a failure.
+
+        Raises:
+            CommandTimeout: it did not end in time, counted from this call; it and all its descendants were ended.
+            ProgramNotFound: the first word names no program.
+            WorkdirError: the working directory cannot be entered.
+            ShellLost: the shell was lost; ``started`` says whether the command may have begun.
+            CommandError: the command cannot be expressed, or is too long for the kernel.
+            ConnectError: no shell could be started.
+        """
+        command = what if isinstance(what, Command) and not options else make_command(what, options)
+        if command.timeout is not None:
+            return await self._run_in_time(command, command.timeout)
+        return await self._run(command, [])
+
+    async def _run_in_time(self, command: Command, timeout: float) -> Result:
+        partial: list[Result] = []
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._run(command, partial)
+        except TimeoutError as error:
+            if isinstance(error, CommandTimeout) or not isinstance(error.__cause__, asyncio.CancelledError):
+                raise
+            result = partial[0] if partial else Result(-1, location=self.name, command=command)
+            text = f"the command did not end within {timeout:g} s; it and its descendants were ended"
+            raise CommandTimeout(text, result=result) from None
+
+    async def _run(self, command: Command, partial: list[Result]) -> Result:
+        self._check_size(command)
+        if command.user is not None or command.pty or self._exceeds_shell(command):
+            return await self._run_process(command, partial)
+        shells = self._shells_for(command)
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._run_warm(shells, command, partial)
+            except ShellLost as lost:
+                if lost.started != "no" or not left or shells.closed or command.stdin is not None:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _run_warm(self, shells: Shells, command: Command, partial: list[Result]) -> Result:
+        lane = shells.take() or await shells.acquire()
+        try:
+            result = await lane.begin(command, lane.body(command)).done
+        except asyncio.CancelledError:
+            await shielded(_end(lane, partial))
+            raise
+        except NoDirectory as error:
+            problem: NoDirectory | None = error
+        else:
+            problem = None
+        finally:
+            shells.release(lane)
+        if problem is not None:
+            raise await self._why_no_directory(command, problem)
+        if result.returncode == 127 and command.argv:
+            await self._check_program(command)
+        return result
+
+    def _shells_for(self, command: Command) -> Shells:
+        if self._shells is None or self._closed:
+            raise ClosedError(
+                "the location is closed" if self._closed else "the location is not connected: use 'async with'"
+            )
+        if command.env_only is None:
+            return self._shells
+        if self._blank is None:
+            self._blank = Shells(lambda: self._connector.lane(self._shell, blank=True), self._limits)
+        return self._blank
+
+    def _check_size(self, command: Command) -> None:
+        words = command.argv or ((command.script or b"") if False else ())
+        if len(words) < 64 and sum(map(len, words)) < _LONG and not command.env and not command.env_only:
+            return
+        env = {**(command.env_only or {}), **(command.env or {})}
+        why = too_long(words, env, self._connector.room(env))
+        if why is not None:
+            raise CommandTooLong(
+                f"the command is too long for the kernel: {why}", command=str(command), location=self.name,
+                hint="pass the data on standard input or in a file, or split the command", errno=7,
+            )  # fmt: skip
+
+    def _exceeds_shell(self, command: Command) -> bool:
+        """Whether the shells' framing cannot carry its standard input."""
+        if command.stdin is None or getattr(self._connector, "framing", "markers") == "pipes":
+            return False
+        return not isinstance(command.stdin, bytes) or len(command.stdin) > _MARKER_STDIN
+
+    async def _run_process(self, command: Command, partial: list[Result]) -> Result:
+        from warmshell.shell.one_off import run_process  # noqa: PLC0415 - not needed where shells are warm
+
+        return await run_process(self._connector, command, partial)
+
+    # -- what went wrong --------------------------------------------------------------------------------------------
+
+    async def _check_program(self, command: Command) -> None:
+        """Raise if status 127 means that there is no such program, rather than that it said so."""
+        from warmshell.shell.diagnose import is_missing, program_not_found  # noqa: PLC0415 - only after a failure
+
+        if await is_missing(self, command):
+            raise program_not_found(command, self.name)
+
+    async def _why_no_directory(self, command: Command, problem: NoDirectory) -> Exception:
+        from warmshell.shell.diagnose import why_no_directory  # noqa: PLC0415 - only after a failure
+
+        return await why_no_directory(self, command, problem)
+
+    # -- other faces ------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def open(self, what: Words | str | Command, **options: Any) -> AsyncIterator[Process]:
+        """Start a process of its own, with its three streams in the caller's hands.
+
+        Leaving the context ends it, if it still runs, with all its descendants.
+
+        Args:
+            what: as for :meth:`run`.
+            **options: ``cwd``, ``env``, ``env_only``, ``user``, ``pty`` of :class:`~warmshell.Command`.
+        """
+        if self._closed or self._shells is None:
+            raise ClosedError(
+                "the location is closed" if self._closed else "the location is not connected: use 'async with'"
+            )
+        command = make_command(what, options)
+        self._check_size(command)
+        process = await self._connector.open(command)
+        try:
+            yield process
+        finally:
+            await shielded(process.aclose())
+
+    def shell(self, shell: str | None = None) -> Shell:
+        """A shell whose state persists between commands: directory, variables, functions, options.
+
+        Args:
+            shell: which; that of the location by default. Only ``bash`` hands all of its state to subshells.
+        """
+        from warmshell.shell.shell import Shell  # noqa: PLC0415 - not needed for isolated commands
+
+        return Shell(self, shell or self._shell)
+
+    async def lane(self, shell: str) -> Lane:
+        """A warm shell for one caller alone.
+
+        Raises:
+            ClosedError: the location is closed.
+            ConnectError: it cannot be started.
+        """
+        if self._closed:
+            raise ClosedError("the location is closed")
+        return await self._connector.lane(shell)
+
+    def adopt(self, shell: Shell) -> None:
+        """Close this shell when the location is closed."""
+        self._open.add(shell)
+
+    def disown(self, shell: Shell) -> None:
+        """The shell was closed."""
+        self._open.discard(shell)
+
+    def statistics(self) -> ShellStatistics:
+        """How many warm shells there are, and what they do."""
+        if self._shells is None:
+            return ShellStatistics(0, 0, 0, 0, 0, 0)
+        return self._shells.statistics()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not connected" if self._shells is None else "connected"
+        return f"<Location {self.name}: {state}>"
+
+
+def make_command(what: Words | str | Command, options: Mapping[str, Any]) -> Command:
+    """The command that the arguments of a ``run`` describe.
+
+    Raises:
+        TypeError: a :class:`~warmshell.Command` with options beside it, or an unknown option.
+        CommandError: it cannot be expressed.
+    """
+    if isinstance(what, Command):
+        if options:
+            raise TypeError(f"a Command carries its own options; {', '.join(options)} cannot be given beside it")
+        return what
+    return Command(what, **options)
+
+
+async def _end(lane: Lane, partial: list[Result]) -> None:
+    result = await lane.end()
+    if result is not None:
+        partial.append(result)
+
+
+def is_stream(stdin: object) -> bool:
+    """Whether standard input flows while the command runs."""
+    return isinstance(stdin, AsyncIterable)

@@ -1,0 +1,34 @@
+"""A command as one line on standard input, for programs that start a shell but carry no environment.
+
+``sudo`` and its like clear the environment, and what stands on a command line can be read by every user. So a constant
+reader is started, its first line of input says what to do, and the rest of its input is the command's own: ``read``
+takes no byte more than its line (POSIX XCU read).
+"""
+
+from __future__ import annotations
+
+from typing import List, Mapping, Optional, Sequence
+
+from .dialect import dialect
+from .quoting import one_line, quote, quote_all
+from .request import TAG, assignments
+
+READER = b"IFS= read -r W&&N='\n'&&eval \"$W\""
+
+
+def reader_words() -> List[bytes]:
+    """The words that start the reader."""
+    return [b"sh", b"-c", READER]
+
+
+def line(argv: Sequence[bytes], script: Optional[bytes], env: Optional[Mapping[bytes, bytes]], tag: bytes) -> bytes:
+    """The line for a command, with its newline."""
+    names, odd = assignments(env or {})
+    text = b"export " + TAG + b"=" + tag + b" " + names + b";"
+    if script is not None:
+        words = (b"env " + odd if odd else b"") + b"sh -c " + quote(script)
+    elif odd:
+        words = b"env " + odd + quote_all(argv)
+    else:
+        words = dialect("posix").program(argv).replace(b"command ", b"", 1)
+    return one_line(text + b"exec " + words) + b"\n"

@@ -1,0 +1,28 @@
+"""The own-pipes framing: every command writes to pipes of its own, so that nothing is ever in band.
+
+The warm shell opens the driver's pipes through ``/proc/PID/fd/N`` (proc_pid_fd(5)): opening a pipe there gives a new
+open file of it, for writing also where the driver itself holds only the reading end. A pipe whose reader sees the end
+of file after the command has therefore no other writer left and serves the next command; a pipe that a background
+child still holds is given up with it. The status goes to a separate pipe, the shell's descriptor 9.
+"""
+
+from __future__ import annotations
+
+from .request import Frame
+
+_PRIVATE = b"9>&-"
+
+
+def pipe_frame(stdin: bytes, stdout: bytes, stderr: bytes) -> Frame:
+    """The frame of a command with these redirections; reports go to descriptor 9."""
+    return Frame(stdin, stdout, stderr, _PRIVATE, b"\\echo ", b" >&9")
+
+
+def proc_fd(pid: int, fd: int) -> bytes:
+    """The name under which another process of the same user opens a descriptor of process ``pid``."""
+    return b"/proc/%d/fd/%d" % (pid, fd)
+
+
+def init(pid: int, status_fd: int) -> bytes:
+    """Makes the driver's status pipe the shell's descriptor 9."""
+    return b"exec 9>%s;" % proc_fd(pid, status_fd)

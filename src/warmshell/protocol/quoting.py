@@ -1,0 +1,61 @@
+"""Words as a POSIX shell must read them, and what the kernel accepts."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Mapping, Optional
+
+MAX_WORD = 128 * 1024 - 1
+"""Bytes of one word that Linux passes to a program: ``MAX_ARG_STRLEN`` less the closing NUL (execve(2))."""
+
+_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def quote(word: bytes) -> bytes:
+    """One word in single quotes, so that no byte of it means anything to a shell (POSIX XCU 2.2.2)."""
+    if b"'" in word:
+        word = word.replace(b"'", b"'\\''")
+    return b"'" + word + b"'"
+
+
+def quote_all(words: Iterable[bytes]) -> bytes:
+    """The words quoted and separated by blanks."""
+    return b" ".join([quote(word) for word in words])
+
+
+def is_name(name: bytes) -> bool:
+    """Whether a shell can hold a variable of this name (POSIX XBD 3.235)."""
+    return _NAME.match(name) is not None
+
+
+def too_long(words: Iterable[bytes], env: Optional[Mapping[bytes, bytes]], arg_max: int) -> Optional[str]:
+    """Why the kernel would refuse these words with ``E2BIG``, or ``None``.
+
+    Args:
+        words: the words of the command.
+        env: the variables added to the environment.
+        arg_max: bytes that words and environment may take together, pointers included, less what the location's own
+            environment takes already.
+    """
+    total = 0
+    for word in words:
+        size = len(word)
+        if size > MAX_WORD:
+            return "a word of {:,} bytes; the kernel passes {:,} at most".format(size, MAX_WORD)
+        total += size + 9  # the NUL and a pointer
+    for name, value in (env or {}).items():
+        size = len(name) + len(value) + 1
+        if size > MAX_WORD:
+            return "an environment variable of {:,} bytes; the kernel passes {:,} at most".format(size, MAX_WORD)
+        total += size + 9
+    if total > arg_max:
+        return "words and environment of {:,} bytes; {:,} fit here".format(total, arg_max)
+    return None
+
+
+def one_line(text: bytes) -> bytes:
+    """Shell text with the same meaning on one line, for readers that take a line: ``read -r`` and ``eval``.
+
+    Newlines may stand inside single quotes only; the reader sets ``N`` to a newline before it evaluates the text.
+    """
+    return text.replace(b"\n", b"'\"$N\"'")

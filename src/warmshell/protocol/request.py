@@ -1,0 +1,181 @@
+"""What is written to a warm shell for one command, and the lines it reports with.
+
+A request is one self-contained compound: a complete line (quoted newlines aside), so that a shell which got only part
+of it has run nothing. What it reports, one line each::
+
+    SEQ s       the command's redirections are open and it starts (asked for only where the driver must know)
+    SEQ N       it ended with status N
+    SEQ c N     the working directory could not be entered; nothing was run
+    SEQ N x     it ended with status N, and the shell cannot return to its own directory: it must not be used again
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional, Sequence
+
+from .dialect import Dialect, builtin_equals_program
+from .quoting import is_name, quote
+
+TAG = b"WARMSHELL_COMMAND"
+"""The variable in every command's environment by which its descendants are found, wherever they hid."""
+
+
+class Body:
+    """A command as shell text.
+
+    Attributes:
+        text: the text, a simple command or a compound that redirections can follow.
+        prologue: statements that must come before it, in the shell itself.
+        tagged: whether it may start processes, which must then carry the tag.
+    """
+
+    __slots__ = ("prologue", "tagged", "text")
+
+    def __init__(self, text: bytes, prologue: bytes = b"", tagged: bool = True) -> None:
+        self.text = text
+        self.prologue = prologue
+        self.tagged = tagged
+
+
+def words_body(dialect: Dialect, words: Sequence[bytes], env: Optional[Mapping[bytes, bytes]] = None) -> Body:
+    """Words as a program (or the builtin that equals it), with variables that last for this command only."""
+    if env:
+        names, odd = assignments(env)
+        program = b"env " + odd + _quoted(words) if odd else dialect.program(words)
+        return Body(names + program, _forget(dialect, words))
+    if builtin_equals_program(words):
+        return Body(_quoted(words), tagged=False)
+    return Body(dialect.program(words), _forget(dialect, words))
+
+
+def script_body(dialect: Dialect, script: bytes, env: Optional[Mapping[bytes, bytes]] = None) -> Body:
+    """A script evaluated in a fork, so that nothing it does can touch the shell."""
+    if not env:
+        return Body(b"(eval " + quote(script) + b")", dialect.forget)
+    names, odd = assignments(env)
+    if odd:  # only a program can hold such a name, so the script gets a shell of its own
+        return Body(names + b"env " + odd + b"sh -c " + quote(script), dialect.forget)
+    return Body(b"(export " + names + b";eval " + quote(script) + b")", dialect.forget)
+
+
+def stateful_body(script: bytes) -> Body:
+    """A script evaluated in the shell itself, whose state it changes.
+
+    ``command`` keeps a syntax error in the script from ending the shell (POSIX XCU 2.8.1, 2.14).
+    """
+    return Body(b"command eval " + quote(script))
+
+
+def _quoted(words: Sequence[bytes]) -> bytes:
+    return b" ".join([quote(word) for word in words])
+
+
+def _forget(dialect: Dialect, words: Sequence[bytes]) -> bytes:
+    return b"" if b"/" in words[0] else dialect.forget
+
+
+# Names that mean something to a shell when they are assigned, or that it refuses to have assigned.
+_SPECIAL = frozenset(
+    b"BASHOPTS BASHPID BASH_VERSINFO EUID EPOCHREALTIME EPOCHSECONDS FUNCNAME GROUPS HISTCMD IFS LINENO OPTIND PPID"
+    b" RANDOM SECONDS SHELLOPTS SRANDOM UID USERNAME GID EGID _".split()
+)
+
+
+def assignments(env: Mapping[bytes, bytes]) -> "tuple[bytes, bytes]":
+    """Assignments for the shell, and words for ``env`` for the names that a shell cannot hold."""
+    names, odd = [], []
+    for name, value in env.items():
+        if is_name(name) and name not in _SPECIAL:
+            names.append(name + b"=" + quote(value) + b" ")
+        else:
+            odd.append(quote(name + b"=" + value) + b" ")
+    return b"".join(names), b"".join(odd)
+
+
+def enter(cwd: bytes) -> bytes:
+    """Shell text that enters a directory named by exactly these bytes: no ``CDPATH``, no ``-``, no options."""
+    return b"cd -P -- " + quote(cwd if cwd.startswith(b"/") else b"./" + cwd)
+
+
+class Frame:
+    """How a command's streams and reports are written into a request; one for each framing.
+
+    Attributes:
+        stdin: the redirection of standard input (``</dev/null`` and the like).
+        stdout: the redirection of standard output.
+        stderr: the redirection of standard error; it comes first, so that it shows why another target cannot be opened.
+        private: redirections that keep the shell's own descriptors from the command.
+        say: shell text before a report's words.
+        said: shell text after them.
+    """
+
+    __slots__ = ("private", "said", "say", "stderr", "stdin", "stdout")
+
+    def __init__(self, stdin: bytes, stdout: bytes, stderr: bytes, private: bytes, say: bytes, said: bytes) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.private = private
+        self.say = say
+        self.said = said
+
+
+def compose(
+    body: Body, frame: Frame, seq: int, tag: bytes, *,
+    cwd: Optional[bytes] = None, base: bytes = b"/", acknowledge: bool = False,
+) -> bytes:  # fmt: skip
+    """One request.
+
+    Args:
+        body: the command.
+        frame: its redirections and how to report.
+        seq: the number that its reports carry.
+        tag: the value of ``WARMSHELL_COMMAND``.
+        cwd: the directory to run in, entered by the shell itself and left afterwards.
+        base: the shell's own directory, to return to.
+        acknowledge: whether ``SEQ s`` is reported before the command starts.
+    """
+    say, said = b"%s%d " % (frame.say, seq), frame.said
+    core = b"%s %s %s %s %s" % (body.text, frame.stderr, frame.stdin, frame.stdout, frame.private)
+    if acknowledge:
+        core = b"{ %ss%s;%s %s;} %s %s %s" % (
+            say, said, body.text, frame.private, frame.stderr, frame.stdin, frame.stdout,
+        )  # fmt: skip
+    if body.tagged:
+        core = b"%s=%s;%s%s" % (TAG, tag, body.prologue, core)
+    if cwd is None:
+        return b"%s;%s$?%s\n" % (core, say, said)
+    return (
+        b"if %s 2>/dev/null;then %s;_warm_s=$?;if %s 2>/dev/null;then unset OLDPWD;%s$_warm_s%s;"
+        b"else %s$_warm_s x%s;fi;else %sc $?%s;fi\n"
+    ) % (enter(cwd), core, enter(base), say, said, say, said, say, said)
+
+
+class Report:
+    """One line that a shell reported: of which command, that it started, or how it ended."""
+
+    __slots__ = ("event", "retire", "seq", "status")
+
+    def __init__(self, seq: int, event: str, status: int = 0, retire: bool = False) -> None:
+        self.seq = seq
+        self.event = event
+        self.status = status
+        self.retire = retire
+
+
+def parse_report(line: bytes) -> Report:
+    """The report that a line is.
+
+    Raises:
+        ValueError: for any other line: the framing is not certain any more.
+    """
+    parts = line.split()
+    if len(parts) == 2:
+        if parts[1] == b"s":
+            return Report(int(parts[0]), "started")
+        return Report(int(parts[0]), "ended", int(parts[1]))
+    if len(parts) == 3 and parts[1] == b"c":
+        return Report(int(parts[0]), "no-directory", int(parts[2]))
+    if len(parts) == 3 and parts[2] == b"x":
+        return Report(int(parts[0]), "ended", int(parts[1]), retire=True)
+    raise ValueError("not a report: {!r}".format(line[:80]))

@@ -1,0 +1,235 @@
+"""A warm shell over any three streams, its output cut into commands by markers (see :mod:`warmshell.protocol.markers`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmshell.command import Command, Result
+from warmshell.errors import ConnectError, InputError, OutputError
+from warmshell.protocol.markers import INIT, StreamCutter, marker_frame, printf_pipe
+from warmshell.protocol.quoting import quote
+from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report
+from warmshell.shell.feed import NOTHING
+from warmshell.shell.lane import GRACE, Execution, Lane
+
+if TYPE_CHECKING:
+    from warmshell.process import ByteReceiveStream, Process
+    from warmshell.protocol.dialect import Dialect
+
+_START_SECONDS = 20.0
+_CLOSE_SECONDS = 2.0
+
+
+class MarkerLane(Lane):
+    """One warm shell over a process that somebody else opens.
+
+    Args:
+        lane_id: its name in results.
+        dialect: what kind of shell it is.
+        location: the name of the location.
+        token: the beginning of its commands' tags.
+        base: the directory in which it starts.
+        open_shell: opens the process.
+    """
+
+    def __init__(
+        self, lane_id: str, dialect: Dialect, location: str, token: bytes, base: bytes,
+        open_shell: Callable[[], Awaitable[Process]],
+    ) -> None:  # fmt: skip
+        super().__init__(lane_id, dialect, location, token, base)
+        self._open_shell = open_shell
+        self._process: Process | None = None
+        self._cutters = StreamCutter(), StreamCutter()
+        self._report: Report | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pumps: list[asyncio.Task[None]] = []
+        self._sent = True
+        self._ended = False
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._process = await self._open_shell()
+        for index, stream in enumerate((self._process.stdout, self._process.stderr)):
+            self._pumps.append(self._task(self._pump(index, stream)))
+        self.alive = True
+        try:
+            greeting = INIT + b"export %s;%s 2>/dev/null;unset OLDPWD;" % (TAG, enter(self.base))
+            async with asyncio.timeout(_START_SECONDS):
+                await self.begin(Command(["true"]), Body(b":", tagged=False), prelude=greeting).done
+        except BaseException as error:
+            await self.end(0.0)
+            if isinstance(error, Exception):
+                shell = b" ".join(self.dialect.argv).decode("utf-8", "replace")
+                raise ConnectError(f"the shell {shell!r} does not answer: {error}", location=self.location) from error
+            raise
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def begin(self, command: Command, body: Body, *, keeps_state: bool = False, prelude: bytes = b"") -> Execution:
+        data = _stdin_bytes(command)
+        execution = self.next_execution(command, keeps_state=keeps_state)
+        marker = secrets.token_hex(16).encode()
+        for cutter in self._cutters:
+            cutter.expect(marker)
+        self._report = None
+        if data:
+            body = Body(b"%s{ %s;}" % (printf_pipe(data), body.text), body.prologue)
+        frame = marker_frame(
+            marker, b"" if data else NOTHING,
+            None if command.stdout is None else b">|" + quote(command.stdout),
+            None if command.stderr is None else b"2>|" + quote(command.stderr),
+        )  # fmt: skip
+        request = compose(body, frame, execution.seq, execution.tag, cwd=command.cwd, base=self.base, acknowledge=True)
+        self._sent = False
+        self._task(self._send(prelude + request))
+        return execution
+
+    async def _send(self, request: bytes) -> None:
+        assert self._process is not None  # noqa: S101 - begin() follows start()
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the end of the streams will say so
+            await self._process.stdin.send(request)
+            self._sent = True
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    async def _pump(self, index: int, stream: ByteReceiveStream) -> None:
+        try:
+            async for data in stream:
+                self._take(index, data)
+        except (ValueError, OutputError) as error:
+            await self._broken(error)
+            return
+        except ConnectionError:
+            pass
+        await self._on_end()
+
+    def _take(self, index: int, data: bytes) -> None:
+        cutter, execution = self._cutters[index], self.busy
+        seen = len(cutter.lines)
+        pieces = cutter.feed(data)
+        if execution is None:
+            return
+        for piece in pieces:
+            execution.captured()[index].feed(piece)
+        if index == 0:
+            for line in cutter.lines[seen:]:
+                self._on_report(execution, parse_report(line))
+        self._finish(execution)
+
+    def _on_report(self, execution: Execution, report: Report) -> None:
+        if report.seq != execution.seq:
+            raise ValueError(f"a report of command {report.seq}")
+        if report.event == "started":
+            execution.acknowledge()
+        else:
+            self._report = report
+
+    def _finish(self, execution: Execution) -> None:
+        """Settle the command once both streams have come to its end."""
+        report = self._report
+        if report is None or len(self._cutters[1].lines) < len(self._cutters[0].lines):
+            return
+        self.busy = None
+        self.idle_since = self.loop.time()
+        self.alive = self.alive and not report.retire
+        if execution.done.done():
+            return
+        if report.event == "no-directory":
+            execution.done.set_exception(self.no_directory(execution.command))
+            return
+        stdout, stderr = execution.captured()
+        if not execution.acknowledged:
+            execution.done.set_exception(self.no_target(execution.command, b""))
+            return
+        execution.done.set_result(self.result(execution, report.status, stdout.value(), stderr.value()))
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    async def _broken(self, error: Exception) -> None:
+        execution = self.busy
+        self._settle_with(execution, error if isinstance(error, OutputError) else None, str(error))
+        await self._kill(GRACE)
+
+    async def _on_end(self) -> None:
+        """A stream has ended: the shell is gone, or became another program."""
+        if self._ended or self._process is None:
+            return
+        self._ended = True
+        self.alive = False
+        execution = self.busy
+        if execution is None or not execution.keeps_state:
+            await self._process.kill(GRACE)
+        status = await self._process.wait()
+        if execution is None or execution.done.done():
+            return
+        await self._process.kill(0.0)
+        if execution.keeps_state and status < 128:
+            stdout, stderr = execution.captured()
+            self.busy = None
+            execution.done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
+        else:
+            self._settle_with(execution, None, f"ended with status {status}")
+
+    def _settle_with(self, execution: Execution | None, error: Exception | None, why: str) -> None:
+        self.alive = False
+        if execution is None or execution.done.done():
+            return
+        started = "yes" if execution.acknowledged else "unknown" if self._sent else "no"
+        self.busy = None
+        execution.done.set_exception(error or self.lost(started, execution.command, why))  # type: ignore[arg-type]
+
+    async def _kill(self, grace: float) -> None:
+        self.alive = False
+        self._ended = True
+        if self._process is not None:
+            await self._process.kill(grace)
+
+    async def end(self, grace: float = GRACE) -> Result | None:
+        execution = self.busy
+        await self._kill(grace)
+        partial = None if execution is None else self.partial(execution)
+        await self._release()
+        return partial
+
+    async def aclose(self) -> None:
+        if self.busy is None and self._process is not None and not self._ended:
+            self.alive = False
+            self._ended = True
+            await self._process.stdin.aclose()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._process.wait()
+        await self.end()
+
+    async def _release(self) -> None:
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._process is not None:
+            await self._process.aclose()
+
+    def _task(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _stdin_bytes(command: Command) -> bytes:
+    """Standard input as bytes: what a shell without channels beside its streams can be given."""
+    if command.stdin is None or isinstance(command.stdin, bytes):
+        return command.stdin or b""
+    if isinstance(command.stdin, Path):
+        try:
+            return command.stdin.read_bytes()
+        except OSError as error:
+            raise InputError(f"standard input cannot be read: {error.strerror}", errno=error.errno) from error
+    raise TypeError("a stream cannot be handed through a shell")

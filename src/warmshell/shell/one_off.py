@@ -1,0 +1,115 @@
+"""A command in a process of its own: for what a warm shell cannot carry (other accounts, terminals, long streams)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmshell.command import Command, Result
+from warmshell.errors import InputError
+from warmshell.shell.capture import Capture
+from warmshell.shield import shielded
+
+if TYPE_CHECKING:
+    from warmshell.connector.base import Connector
+    from warmshell.process import ByteReceiveStream, ByteSendStream, Process
+
+_PIECE = 256 * 1024
+
+
+async def run_process(connector: Connector, command: Command, partial: list[Result]) -> Result:
+    """Run a command in a process of its own, to its result.
+
+    Args:
+        connector: what opens the process.
+        command: what to run.
+        partial: gets what the command had written, if it is cancelled.
+    """
+    started = time.time()
+    process = await connector.open(command)
+    captures = Capture(command.output_limit), Capture(command.output_limit)
+
+    def result(status: int) -> Result:
+        return Result(
+            status, captures[0].value(), captures[1].value(), started=started, ended=time.time(),
+            location=connector.name, shell="process", command=command,
+        )  # fmt: skip
+
+    try:
+        return result(await _communicate(process, command, captures))
+    except asyncio.CancelledError:
+        await shielded(process.kill())
+        partial.append(result(-1))
+        raise
+    finally:
+        await shielded(process.aclose())
+
+
+async def _communicate(process: Process, command: Command, captures: tuple[Capture, Capture]) -> int:
+    pumps = [
+        asyncio.ensure_future(_pump(stream, capture))
+        for stream, capture in zip((process.stdout, process.stderr), captures, strict=True)
+    ]
+    feeding = asyncio.ensure_future(feed(process.stdin, command.stdin))
+    ending = asyncio.ensure_future(process.wait())
+    try:
+        pending: set[asyncio.Future[object]] = {ending, feeding, *pumps}  # type: ignore[arg-type]
+        while not ending.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                future.result()  # a full disk, or a source that raises, ends the command
+        for pump, stream, capture in zip(pumps, (process.stdout, process.stderr), captures, strict=True):
+            await _last(pump, stream, capture)
+        return ending.result()
+    finally:
+        for future in (feeding, ending, *pumps):
+            future.cancel()
+        await asyncio.gather(feeding, ending, *pumps, return_exceptions=True)
+
+
+async def _pump(stream: ByteReceiveStream, capture: Capture) -> None:
+    async for data in stream:
+        capture.feed(data)
+
+
+async def _last(pump: asyncio.Future[None], stream: ByteReceiveStream, capture: Capture) -> None:
+    """What the ended process left in the stream, without waiting for children that keep it open."""
+    if not pump.done():
+        pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await pump
+        capture.feed(stream.rest())
+
+
+async def feed(stream: ByteSendStream, source: object) -> None:
+    """Give a process its standard input and then the end of it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with contextlib.suppress(BrokenPipeError):  # it reads no more, which is its right
+        if isinstance(source, bytes):
+            await stream.send(source)
+        elif isinstance(source, AsyncIterable):
+            async for chunk in source:
+                await stream.send(chunk)
+        elif isinstance(source, os.PathLike):
+            await _feed_file(stream, Path(source))
+    await stream.aclose()
+
+
+async def _feed_file(stream: ByteSendStream, path: Path) -> None:
+    try:
+        file = path.open("rb", buffering=0)  # noqa: ASYNC230 - opening a file takes no time worth a thread
+    except OSError as error:
+        raise InputError(
+            f"standard input cannot be read from {str(path)!r}: {error.strerror}", errno=error.errno
+        ) from error
+    with file:
+        while data := await asyncio.to_thread(file.read, _PIECE):
+            await stream.send(data)
