@@ -1,0 +1,109 @@
+"""What ``warm run`` does: one process at a location, its streams joined to ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from warmshell.cli.common import DEFAULT_LOCATION, environment, exact, seconds
+from warmshell.cli.output import Writer, write_all
+from warmshell.cli.sources import read_some
+from warmshell.connector import connect
+from warmshell.errors import CommandError
+from warmshell.process import ByteReceiveStream, ByteSendStream, Process
+
+TIME_IS_OVER = 124  # what timeout(1) says
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of ``warm run``, checked as far as that needs no location."""
+
+    words: list[str]
+    location: str
+    timeout: float | None
+    options: dict[str, Any]
+    pty: bool
+
+
+def request_from(
+    *, words: Sequence[str], script: str | None, location: str | None, timeout: str | None, cwd: str | None,
+    settings: Sequence[str], user: str | None, pty: bool, shell: str,
+) -> Request:  # fmt: skip
+    """The request of the options as click gives them.
+
+    Raises:
+        CommandError: nothing to run, or an option whose value means nothing.
+    """
+    given = [exact(word) for word in words]
+    if script is not None:
+        program = exact(shell).split() or ["sh"]
+        given = [*program, "-c", exact(script), program[0], *given]
+    if not given:
+        raise CommandError("nothing to run: give the words of a command after --, or a script with -c")
+    options: dict[str, Any] = {"env": environment(settings) or None, "user": user, "pty": pty}
+    if cwd is not None:
+        options["cwd"] = exact(cwd)
+    limit = None if timeout is None else seconds(timeout)
+    return Request(given, location or DEFAULT_LOCATION, limit, options, pty)
+
+
+async def ran(request: Request) -> int:
+    """Run it; the exit status."""
+    try:
+        async with asyncio.timeout(request.timeout) as limit:
+            return await _run(request)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    text = f"warm: the command did not end within {request.timeout:g} s; it and its descendants were ended\n"
+    await Writer().do(partial(write_all, 2, text.encode()))
+    return TIME_IS_OVER
+
+
+async def _run(request: Request) -> int:
+    async with connect(request.location) as node, node.open(request.words, **request.options) as process:
+        return await _joined(process)
+
+
+async def _joined(process: Process) -> int:
+    """Carry the three streams until the command has ended and what it wrote is written.
+
+    Raises:
+        BrokenPipeError: the reader of our output has gone.
+    """
+    feeding = asyncio.ensure_future(_feed(process.stdin))
+    showing = [asyncio.ensure_future(_show(process.stdout, 1)), asyncio.ensure_future(_show(process.stderr, 2))]
+    ending = asyncio.ensure_future(process.wait())
+    everything = [feeding, *showing, ending]
+    try:
+        await _unless_one_fails([*showing, ending])
+        return ending.result()
+    finally:
+        for task in everything:
+            task.cancel()
+        await asyncio.gather(*everything, return_exceptions=True)
+
+
+async def _unless_one_fails(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+async def _feed(stdin: ByteSendStream) -> None:
+    """Our standard input, passed on as it comes and no faster than it is read; then its end."""
+    with contextlib.suppress(BrokenPipeError):  # the command reads no more, as it may
+        while data := await read_some(0, "standard input"):
+            await stdin.send(data)
+    await stdin.aclose()
+
+
+async def _show(stream: ByteReceiveStream, fd: int) -> None:
+    writer = Writer()
+    while data := await stream.receive():
+        await writer.do(partial(write_all, fd, data))
