@@ -138,7 +138,8 @@ def compose(
     say, said = b"%s%d " % (frame.say, seq), frame.said
     core = b"%s %s %s %s %s" % (body.text, frame.stderr, frame.stdin, frame.stdout, frame.private)
     if acknowledge:
-        core = b"{ %ss%s;%s %s;} %s %s %s" % (
+        # Not "{ }": after a syntax error in an eval between braces, bash takes no closing brace any more.
+        core = b"if %ss%s;then %s %s;fi %s %s %s" % (
             say, said, body.text, frame.private, frame.stderr, frame.stdin, frame.stdout,
         )  # fmt: skip
     if body.tagged:

@@ -148,7 +148,8 @@ class Shell:
             raise CommandTimeout(text, result=result) from None
 
     async def _execute(self, lane: Lane, command: Command, body: Body, partial: list[Result] | None = None) -> Result:
-        prelude = b"" if self._snapshots is None else self._snapshots.prelude()
+        # The empty line: after a syntax error in an eval, bash misreads the first compound command of the next line.
+        prelude = b"\n" if self._snapshots is None else b"\n" + self._snapshots.prelude()
         bare = Command("-") if command.cwd is not None else command
         bare.stdin, bare.stdout, bare.stderr = command.stdin, command.stdout, command.stderr
         bare.output_limit, bare.name = command.output_limit, str(command)
@@ -186,7 +187,7 @@ class Shell:
         if printed is None:
             async with self._lock:
                 lane = self._present(Command("subshell"))
-                text = b"{ %s} 2>/dev/null" % state.dump(lane.dialect)
+                text = b"if :;then %sfi 2>/dev/null" % state.dump(lane.dialect)
                 result = await self._execute(lane, Command("state"), stateful_body(text))
                 printed = result.stdout
         return state.restore(lane.dialect, printed)
@@ -220,7 +221,7 @@ class Snapshots:
     def prelude(self) -> bytes:
         """Shell text that writes the state into the next file."""
         self._fds.reverse()
-        return b"{ %s} >/proc/%d/fd/%d 2>/dev/null;" % (self._dump, os.getpid(), self._fds[0])
+        return b"if :;then %sfi >/proc/%d/fd/%d 2>/dev/null;" % (self._dump, os.getpid(), self._fds[0])
 
     def begin(self, execution: Execution) -> None:
         """The command before which the state is written."""
