@@ -179,7 +179,7 @@ class Guardian:
         words = [sys.executable or "python3", "-I", "-S", "-c", _BOOTSTRAP, _PACKAGE]
         try:
             self._process = subprocess.Popen(
-                [*words, str(self._owner), str(_birth())],
+                [*words, str(self._owner), str(tree.birth())],
                 stdin=self._spare,
                 stdout=out,
                 stderr=subprocess.DEVNULL,
@@ -201,11 +201,6 @@ class Guardian:
         self._unsent += data
         with suppress(BlockingIOError):
             self._unsent = self._unsent[os.write(self._commands, self._unsent) :]
-
-
-def _birth() -> int:
-    """The start time of this process: what is older is not its own."""
-    return (tree.start_time(os.getpid()) or 0) if tree.HAS_PROC else 0
 
 
 def _reap_left() -> None:
@@ -317,6 +312,6 @@ async def end_command(
     Returns:
         The processes (pid, start time) that could not be ended.
     """
-    born = max(since, _birth())
+    born = max(since, tree.birth())
     selection = tree.Selection(roots, [tag], sids, since=born, include_roots=include_roots)
     return await asyncio.to_thread(tree.end, selection, grace)

@@ -113,11 +113,7 @@ class Guardian:
 
     def sweep(self) -> set[tuple[int, int]]:
         """End everything the client started; returns what could not be ended."""
-        tags = [
-            name + b"=" + token
-            for name in (tree.SESSION_VARIABLE, tree.COMMAND_VARIABLE)
-            for token in self.tokens
-        ]
+        tags = [name + b"=" + token for name in (tree.SESSION_VARIABLE, tree.COMMAND_VARIABLE) for token in self.tokens]
         sids = [sid for sid, started in self.sessions.items() if _is_same_session(sid, started)]
         selection = tree.Selection(tags=tags, sids=sids, exclude=[self.client], since=self.since)
         return tree.end(selection, self.grace)
