@@ -16,7 +16,7 @@ def facts() -> dict[str, str | int | float]:
     """What the table says above its figures."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cpus": cpus(),
         "processor": _processor(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
@@ -26,6 +26,11 @@ def facts() -> dict[str, str | int | float]:
         "commit": _output(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]),
         "peers": ", ".join(_peers()),
     }
+
+
+def cpus() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float:

@@ -19,12 +19,16 @@ from bench.model import CASES, Case, Report, restore
 from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
+_CALM = 0.5  # load per CPU above which the figures say more about the other work
 _THEMES = ("latency", "throughput", "output", "scale", "startup")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the harness; its status tells whether everything that was asked for could be measured."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.docs and options.only:
+        parser.error("--docs is made from a whole run: it does not go with --only")
     for theme in _THEMES:
         importlib.import_module(f"bench.{theme}")
     chosen = select(options.only)
@@ -37,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     _more_descriptors()
     data = _loaded(options.read) if options.read else asyncio.run(_run(chosen, options.quick, options.rounds))
-    _write(data, options.output, options.docs)
+    _write(data, options.output, docs=options.docs)
     return 1 if any(outcome["error"] for report in data["cases"] for outcome in report["outcomes"]) else 0
 
 
@@ -81,6 +85,8 @@ def _more_descriptors() -> None:
 
 async def _run(cases: list[Case], quick: bool, rounds: int | None) -> dict[str, Any]:
     facts, before, start = machine.facts(), machine.load(), time.monotonic()
+    if before > _CALM * machine.cpus():
+        _say(f"the load is {before}: other work takes part in what is measured here")
     reports: list[Report] = []
     for one in cases:
         began = time.monotonic()
@@ -104,7 +110,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     return data
 
 
-def _write(data: dict[str, Any], output: Path, docs: bool) -> None:
+def _write(data: dict[str, Any], output: Path, *, docs: bool) -> None:
     reports = [restore(report) for report in data["cases"]]
     pictures = plots(data, reports)
     output.mkdir(parents=True, exist_ok=True)
@@ -113,6 +119,7 @@ def _write(data: dict[str, Any], output: Path, docs: bool) -> None:
     if docs:
         folder = _ROOT / "docs/benchmarks"
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         _pages(_ROOT / "docs/benchmarks.md", folder, markdown(data, reports, "benchmarks/"), pictures)
     print(targets(reports))
     print(f"results: {output}")

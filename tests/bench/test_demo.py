@@ -40,6 +40,7 @@ def test_an_output_that_cannot_be_written_is_one_clear_sentence(tmp_path):
     done = invoke("--files", "1", "--output", str(tmp_path / "file/below"))
     assert done.exit_code == 2
     assert "cannot write to" in done.output
+    assert "commands at once" not in done.output  # nothing was run
 
 
 @pytest.mark.parametrize("words", [("--files", "0"), ("-j", "0"), ("-j", "many")])
@@ -109,11 +110,13 @@ def test_quantiles():
     assert Tally().quantile(0.5) == 0
 
 
-def test_an_interrupt_ends_it_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("then", ["exec sleep 600", "exit 0"])
+def test_an_interrupt_ends_it_and_leaves_nothing(tmp_path, then):
     script = (
         "import os, signal, sys\n"
         "from warmshell.cli import demo as module\n"
-        "step = module.Step('sleeps', script='echo $$ >>\"$MARKS\"; kill -INT $CLIENT; exec sleep 600 #')\n"
+        f"text = 'echo $$ >>\"$MARKS\"; kill -INT $CLIENT; {then} #'\n"
+        "step = module.Step('sleeps', script=text)\n"
         "module._steps = lambda: [step]\n"
         "os.environ['CLIENT'] = str(os.getpid())\n"
         "module.demo()\n"
@@ -124,7 +127,7 @@ def test_an_interrupt_ends_it_and_leaves_nothing(tmp_path):
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert said.decode().endswith("interrupted: nothing was written\n")
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
     for pid in map(int, marks.read_text().split()):
         assert not alive(pid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -94,7 +95,10 @@ class DemoError(Exception):
     """The two ways did not say the same."""
 
 
-@click.command(short_help="Real commands on real files, with a process each and warm.")
+@click.command(
+    short_help="Real commands on real files, with a process each and warm.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--files", "limit", type=click.IntRange(min=1), help="Use at most N files, spread over all of them.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Commands at once (default: the number of CPUs).")
 @click.option("--quick", is_flag=True, help=f"A demo of seconds: {_QUICK} files.")
@@ -114,14 +118,12 @@ def demo(limit: int | None, jobs: int | None, quick: bool, output: Path) -> None
     """
     files = library(limit or (_QUICK if quick else None))
     steps = _steps()
-    jobs = jobs or _cpus()
+    _prepare(output)
     try:
-        outcome = _perform(steps, files, jobs)
+        outcome = _perform(steps, files, jobs or _cpus())
     except DemoError as error:
-        raise click.ClickException(str(error)) from None
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing was written", err=True)
-        raise SystemExit(130) from None
+        click.echo(f"warm: {error}", err=True)
+        raise click.exceptions.Exit(1) from None
     _show(outcome)
     plot = _write(outcome, output)
     click.echo(f"Same bytes for every file and command. Plot: {plot}")
@@ -137,7 +139,7 @@ def library(limit: int | None) -> list[str]:
     for folder, below, names in os.walk(sysconfig.get_path("stdlib")):
         below[:] = sorted(set(below) - {"site-packages", "dist-packages", "__pycache__"})
         paths = (Path(folder, name) for name in sorted(names))
-        files += [str(path) for path in paths if path.is_file()]
+        files += [str(path) for path in paths if path.is_file() and os.access(path, os.R_OK)]
     if limit is None or limit >= len(files):
         return files
     return [files[index * len(files) // limit] for index in range(limit)]
@@ -156,15 +158,26 @@ def _steps() -> list[Step]:
     ]
 
 
+def _prepare(output: Path) -> None:
+    """Makes the folder before anything is run: a minute of work is not to end with a path that cannot be."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"cannot write to {output}: {error.strerror}") from None
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise click.UsageError(f"cannot write to {output}: no permission")
+
+
 # --- running
 
 
 def _perform(steps: Sequence[Step], files: Sequence[str], jobs: int) -> Outcome:
-    import asyncio
-
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from warmshell.cli.common import run_async
+
+    found: list[Outcome] = []
     console = Console(stderr=True)
     size = _read_once(files)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -174,7 +187,14 @@ def _perform(steps: Sequence[Step], files: Sequence[str], jobs: int) -> Outcome:
         def advance(step: Step, count: int) -> None:
             progress.update(task, advance=count, description=step.name)
 
-        return asyncio.run(compare(steps, files, jobs, size, advance))
+        async def main() -> int:
+            found.append(await compare(steps, files, jobs, size, advance))
+            return 0
+
+        if status := run_async(main()):
+            click.echo("interrupted: nothing was written", err=True)
+            raise click.exceptions.Exit(status)
+    return found[0]
 
 
 def _read_once(files: Sequence[str]) -> int:
@@ -230,7 +250,8 @@ async def _process(step: Step, path: str) -> Said:
     try:
         stdout, stderr = await process.communicate()
     except asyncio.CancelledError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+            process.kill()
         await process.wait()
         raise
     return process.returncode or 0, stdout, stderr
@@ -250,9 +271,12 @@ async def _drive(run: Run, step: Step, block: Sequence[str], jobs: int, tally: T
             tally.latencies.append(time.perf_counter() - start)
 
     meter, start = CpuMeter(), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(jobs):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(jobs):
+                group.create_task(worker())
+    except ExceptionGroup as errors:  # the first says what went wrong; it is shown as one sentence
+        raise errors.exceptions[0] from None
     tally.seconds += time.perf_counter() - start
     tally.cpu += meter.read()
     return [said[number] for number in range(len(block))]
@@ -325,13 +349,9 @@ def _write(outcome: Outcome, output: Path) -> Path:
     """The plot, and the figures as JSON."""
     import json
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        plot = output / "demo.svg"
-        plot.write_text(_picture(outcome), encoding="utf-8")
-        (output / "demo.json").write_text(json.dumps(_figures(outcome), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.UsageError(f"cannot write to {output}: {error.strerror}") from None
+    plot = output / "demo.svg"
+    plot.write_text(_picture(outcome), encoding="utf-8")
+    (output / "demo.json").write_text(json.dumps(_figures(outcome), indent=1) + "\n", encoding="utf-8")
     return plot
 
 
