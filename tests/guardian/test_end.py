@@ -110,13 +110,16 @@ say(ready=1); rest()
 def test_what_starts_on_sigterm_ends_too(start, token):
     family = start("""
 def clean_up(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     say(late=daemon(rest))
     os._exit(0)
 signal.signal(signal.SIGTERM, clean_up)
 say(ready=1); rest()
 """)
     family.hear()
-    assert tree.end(selection(token), 5.0) == set()
+    assert tree.end(selection(token), 30.0) == set()
+    family.hear()
+    assert family.survivors() == []
     assert tree.find(tags=[b"WARMSHELL_SESSION=" + token.encode()]) == set()
     family.process.wait()
 

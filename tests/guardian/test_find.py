@@ -60,11 +60,12 @@ child(leave); rest()
 def test_a_daemon_is_found_by_its_tag_only(start, token):
     family = start("""
 def leave():
-    os.setsid(); say(daemon=os.getpid()); rest()
-daemon(leave); rest()
+    os.setsid(); rest()
+say(daemon=daemon(leave)); rest()
 """)
     family.hear()
     daemon = target(family.facts["daemon"])
+    eventually(lambda: os.getsid(daemon[0]) == daemon[0])
     assert tree.find([family.target], sids=[family.pid]) == set()
     assert tree.find(tags=[session_tag(token)]) == {daemon, family.target}
 
