@@ -78,14 +78,19 @@ class Child:
             return await asyncio.to_thread(self._process.wait)
         loop = asyncio.get_running_loop()
         fd = os.pidfd_open(self.pid)
-        ended = loop.create_future()
-        loop.add_reader(fd, lambda: ended.done() or ended.set_result(None))
+        ended: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(fd, _set, ended)
         try:
             await ended
         finally:
             loop.remove_reader(fd)
             os.close(fd)
         return self._process.wait()
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def shell_status(returncode: int) -> int:

@@ -17,6 +17,7 @@ Stdin = bytes | os.PathLike[str] | AsyncIterable[bytes] | None
 DEFAULT_OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of each captured stream kept in memory before the rest spills to an unnamed temporary file."""
 
+_NO_COMMANDS: tuple[type, ...] = (bytes, bytearray)  # what callers give in spite of the types
 _READABLE = 200  # characters of a command shown in messages
 
 
@@ -133,7 +134,7 @@ def _exact(word: Word, what: str) -> bytes:
 
 
 def _words(what: Words) -> tuple[bytes, ...]:
-    if isinstance(what, bytes | bytearray):
+    if isinstance(what, _NO_COMMANDS):
         raise CommandError("a command is a list of words or a str (a script), not bytes")
     try:
         words = tuple(
@@ -165,7 +166,7 @@ class SpillFile:
     __slots__ = ("_fd", "size")
 
     def __init__(self) -> None:
-        import tempfile  # noqa: PLC0415 - only for output beyond the limit
+        import tempfile
 
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - its descriptor lives on
         self._fd = os.dup(file.fileno())

@@ -35,8 +35,8 @@ class WarmshellError(Exception):
         errno: int | None = None,
     ) -> None:
         super().__init__(message)
-        if isinstance(self, OSError):
-            self.errno = errno
+        if errno is not None:
+            setattr(self, "errno", errno)  # noqa: B010 - an attribute of those that are an OSError as well
         self.message = message
         self.command = command
         self.location = location

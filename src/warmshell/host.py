@@ -68,7 +68,7 @@ class LocalHost:
         environment.update(env or {})
         environment[SESSION] = self.token
         environment[COMMAND] = token + b".0"
-        where = self.cwd if cwd is None else os.path.join(self.cwd, cwd)  # noqa: PTH118 - bytes
+        where = self.cwd if cwd is None else os.path.join(self.cwd, cwd)
         child = Child(argv, env=environment, cwd=where, stdin=stdin, stdout=stdout, stderr=stderr)
         self._guardian.add_session(child.pid)
         return child

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from warmshell.shell.shell import Shell
 
 _TRIES = 3  # shells that may be found gone before a command that had not started
-_LONG = 2048  # bytes of words below which no limit of the kernel can be near
+_FEW, _LONG = 64, 2048  # words, and bytes of them, with which no limit of the kernel can be near
 _MARKER_STDIN = 256 * 1024  # bytes that are handed through a shell; more gets a process of its own
 
 
@@ -100,16 +100,16 @@ class Location:
             return await self._run_in_time(command, command.timeout)
         return await self._run(command, [])
 
-    async def _run_in_time(self, command: Command, timeout: float) -> Result:
+    async def _run_in_time(self, command: Command, seconds: float) -> Result:
         partial: list[Result] = []
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 return await self._run(command, partial)
         except TimeoutError as error:
             if isinstance(error, CommandTimeout) or not isinstance(error.__cause__, asyncio.CancelledError):
                 raise
             result = partial[0] if partial else Result(-1, location=self.name, command=command)
-            text = f"the command did not end within {timeout:g} s; it and its descendants were ended"
+            text = f"the command did not end within {seconds:g} s; it and its descendants were ended"
             raise CommandTimeout(text, result=result) from None
 
     async def _run(self, command: Command, partial: list[Result]) -> Result:
@@ -156,11 +156,11 @@ class Location:
         return self._blank
 
     def _check_size(self, command: Command) -> None:
-        words = command.argv or ((command.script or b"") if False else ())
-        if len(words) < 64 and sum(map(len, words)) < _LONG and not command.env and not command.env_only:
+        words = command.argv  # a script is never passed to a program
+        if len(words) < _FEW and sum(map(len, words)) < _LONG and not command.env and not command.env_only:
             return
         env = {**(command.env_only or {}), **(command.env or {})}
-        why = too_long(words, env, self._connector.room(env))
+        why = too_long(words, env, self._connector.room())
         if why is not None:
             raise CommandTooLong(
                 f"the command is too long for the kernel: {why}", command=str(command), location=self.name,
@@ -174,7 +174,7 @@ class Location:
         return not isinstance(command.stdin, bytes) or len(command.stdin) > _MARKER_STDIN
 
     async def _run_process(self, command: Command, partial: list[Result]) -> Result:
-        from warmshell.shell.one_off import run_process  # noqa: PLC0415 - not needed where shells are warm
+        from warmshell.shell.one_off import run_process
 
         return await run_process(self._connector, command, partial)
 
@@ -182,13 +182,13 @@ class Location:
 
     async def _check_program(self, command: Command) -> None:
         """Raise if status 127 means that there is no such program, rather than that it said so."""
-        from warmshell.shell.diagnose import is_missing, program_not_found  # noqa: PLC0415 - only after a failure
+        from warmshell.shell.diagnose import is_missing, program_not_found
 
         if await is_missing(self, command):
             raise program_not_found(command, self.name)
 
     async def _why_no_directory(self, command: Command, problem: NoDirectory) -> Exception:
-        from warmshell.shell.diagnose import why_no_directory  # noqa: PLC0415 - only after a failure
+        from warmshell.shell.diagnose import why_no_directory
 
         return await why_no_directory(self, command, problem)
 
@@ -222,7 +222,7 @@ class Location:
         Args:
             shell: which; that of the location by default. Only ``bash`` hands all of its state to subshells.
         """
-        from warmshell.shell.shell import Shell  # noqa: PLC0415 - not needed for isolated commands
+        from warmshell.shell.shell import Shell
 
         return Shell(self, shell or self._shell)
 
@@ -274,8 +274,3 @@ async def _end(lane: Lane, partial: list[Result]) -> None:
     result = await lane.end()
     if result is not None:
         partial.append(result)
-
-
-def is_stream(stdin: object) -> bool:
-    """Whether standard input flows while the command runs."""
-    return isinstance(stdin, AsyncIterable)

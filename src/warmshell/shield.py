@@ -20,7 +20,7 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
             if task.cancelled():
                 raise
             cancelled = error
-        except BaseException:  # noqa: BLE001 - task.result() raises it below
+        except BaseException:  # noqa: BLE001
             break
     if cancelled is not None:
         if not task.cancelled():

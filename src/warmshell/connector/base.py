@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from warmshell.command import Command
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
@@ -23,7 +21,7 @@ class Connector(ABC):
     name: str
 
     @abstractmethod
-    async def deploy(self, external: bool = False) -> None:
+    async def deploy(self, *, external: bool = False) -> None:
         """Make the place ready; an ``external`` one is only connected to.
 
         Raises:
@@ -31,7 +29,7 @@ class Connector(ABC):
         """
 
     @abstractmethod
-    async def undeploy(self, external: bool = False) -> None:
+    async def undeploy(self, *, external: bool = False) -> None:
         """Leave nothing behind; an ``external`` one is only disconnected from."""
 
     @abstractmethod
@@ -57,5 +55,5 @@ class Connector(ABC):
         """
 
     @abstractmethod
-    def room(self, env: Mapping[bytes, bytes] | None) -> int:
-        """Bytes that the words of a command and the variables added for it may take (``ARG_MAX`` and the rest)."""
+    def room(self) -> int:
+        """Bytes that the words of a command and the variables added for it may take: ``ARG_MAX`` less what is taken."""

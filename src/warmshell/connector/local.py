@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import itertools
@@ -27,8 +26,8 @@ from warmshell.errors import (
 from warmshell.fdstream import FdReceiveStream, FdSendStream
 from warmshell.host import LocalHost
 from warmshell.process import Process
-from warmshell.protocol.dialect import Dialect, dialect
 from warmshell.protocol import line
+from warmshell.protocol.dialect import Dialect, dialect
 from warmshell.shell.diagnose import program_not_found
 from warmshell.shell.watch import Watch
 
@@ -103,7 +102,7 @@ class LocalConnector(Connector):
         self.name = name
         self.shell = shell
         self._framing: Framing = framing
-        self._cwd = None if cwd is None else os.fsencode(os.path.abspath(cwd))  # noqa: PTH100 - bytes
+        self._cwd = None if cwd is None else os.fsencode(os.path.abspath(cwd))
         self._host: LocalHost | None = None
         self._watch: Watch | None = None
         self._numbers = itertools.count(1)
@@ -113,7 +112,7 @@ class LocalConnector(Connector):
         """The framing of its shells."""
         if self._framing != "auto":
             return self._framing
-        return "pipes" if os.path.exists(f"/proc/{os.getpid()}/fd") else "markers"  # noqa: PTH110
+        return "pipes" if os.path.exists(f"/proc/{os.getpid()}/fd") else "markers"
 
     @property
     def host(self) -> LocalHost:
@@ -126,14 +125,14 @@ class LocalConnector(Connector):
             raise ConnectError("the location is not connected", location=self.name, hint="use 'async with'")
         return self._host
 
-    async def deploy(self, external: bool = False) -> None:
-        if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: PTH112 - bytes
+    async def deploy(self, *, external: bool = False) -> None:  # noqa: ARG002 - there is nothing to deploy here
+        if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: ASYNC240
             raise ConnectError(f"no directory {os.fsdecode(self._cwd)!r}", location=self.name)
         self._find_shell(self.shell)
         self._host = LocalHost(cwd=self._cwd)
         self._watch = Watch()
 
-    async def undeploy(self, external: bool = False) -> None:
+    async def undeploy(self, *, external: bool = False) -> None:  # noqa: ARG002
         host, self._host = self._host, None
         if self._watch is not None:
             self._watch.close()
@@ -162,16 +161,16 @@ class LocalConnector(Connector):
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
         kind = self._find_shell(shell)
-        name = f"{os.path.basename(shell.split()[0])}-{next(self._numbers)}"  # noqa: PTH119
+        name = f"{os.path.basename(shell.split(maxsplit=1)[0])}-{next(self._numbers)}"
         host = self.host
         lane: Lane
         if self.framing == "pipes":
-            from warmshell.shell.pipe_lane import PipeLane  # noqa: PLC0415 - Linux only
+            from warmshell.shell.pipe_lane import PipeLane
 
-            assert self._watch is not None  # noqa: S101 - deployed with the host
+            assert self._watch is not None  # noqa: S101 - for the type checker
             lane = PipeLane(name, kind, self.name, host, self._watch, blank=blank)
         else:
-            from warmshell.shell.marker_lane import MarkerLane  # noqa: PLC0415
+            from warmshell.shell.marker_lane import MarkerLane
 
             token = host.new_token()
             lane = MarkerLane(name, kind, self.name, token, host.cwd, lambda: self._open_shell(kind, token, blank))
@@ -222,12 +221,12 @@ class LocalConnector(Connector):
             return
         program = os.fsdecode(command.argv[0])
         path = {**(command.env_only or {}), **(command.env or {})}.get(b"PATH")
-        where = os.path.join(os.fsdecode(self.host.cwd), os.fsdecode(command.cwd or b""))  # noqa: PTH118
+        where = os.path.join(os.fsdecode(self.host.cwd), os.fsdecode(command.cwd or b""))
         if "/" in program:
-            found = os.path.exists(os.path.join(where, program))  # noqa: PTH110, PTH118
+            found = os.path.exists(os.path.join(where, program))
         else:
             found = shutil.which(program, path=None if path is None else os.fsdecode(path)) is not None
-        if os.path.isdir(where) and not found:  # noqa: PTH112
+        if os.path.isdir(where) and not found:
             raise program_not_found(command, self.name)
 
     def _start(
@@ -260,14 +259,14 @@ class LocalConnector(Connector):
 
     def _refused(self, error: OSError, argv: list[bytes], cwd: bytes | None, command: Command | None) -> Exception:
         words = None if command is None else str(command)
-        if cwd is not None and error.filename in (cwd, os.path.join(self.host.cwd, cwd)):  # noqa: PTH118
+        if cwd is not None and error.filename in (cwd, os.path.join(self.host.cwd, cwd)):
             return workdir_error(cwd, error, words, self.name)
         if isinstance(error, FileNotFoundError) and command is not None:
             return program_not_found(command, self.name)
         what = argv[0].decode("utf-8", "replace")
         return ConnectError(f"{what!r} cannot be started: {error.strerror}", command=words, location=self.name)
 
-    def room(self, env: Mapping[bytes, bytes] | None) -> int:
+    def room(self) -> int:
         own = sum(len(name) + len(value) + 10 for name, value in os.environb.items())
         return os.sysconf("SC_ARG_MAX") - own - _ENVIRONMENT_SPARE
 

@@ -26,7 +26,7 @@ _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
 
 
 def _local(url: str, options: dict[str, Any]) -> Connector:
-    from warmshell.connector.local import LocalConnector  # noqa: PLC0415 - only the connectors in use are imported
+    from warmshell.connector.local import LocalConnector
 
     parts = urlsplit(url)
     if parts.netloc or parts.path:

@@ -7,7 +7,7 @@ for *these* arguments: bash evaluates ``test -v 'a[$(x)]'``, dash's ``echo`` exp
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 from .quoting import quote_all
 
@@ -41,7 +41,7 @@ class Dialect:
 
     __slots__ = ("argv", "copies", "forget", "guard", "name")
 
-    def __init__(self, name: str, argv: Tuple[bytes, ...], guard: bytes = b"", copies: bool = False) -> None:
+    def __init__(self, name: str, argv: tuple[bytes, ...], guard: bytes = b"", copies: bool = False) -> None:
         self.name = name
         self.argv = argv
         self.guard = guard
@@ -55,7 +55,7 @@ class Dialect:
         return self.guard + quote_all(words)
 
     def __repr__(self) -> str:
-        return "<Dialect {}>".format(self.name)
+        return f"<Dialect {self.name}>"
 
 
 def is_shadowed(name: bytes) -> bool:
@@ -110,13 +110,13 @@ def dialect(name: str) -> Dialect:
     """
     base = name.rsplit("/", 1)[-1]
     if base.startswith("busybox"):
-        return _named("ash", name, (name.split()[0].encode(), b"sh"))
+        return _addressed("ash", (name.split(maxsplit=1)[0].encode(), b"sh"))
     known = _KNOWN.get({"mksh": "ksh", "ksh93": "ksh", "lksh": "ksh"}.get(base, base))
     if known is None:
-        return _named("posix", name, (name.encode(),))
-    return _named(known.name, name, (name.encode(), *known.argv[1:])) if base != "ash" else known
+        return _addressed("posix", (name.encode(),))
+    return _addressed(known.name, (name.encode(), *known.argv[1:])) if base != "ash" else known
 
 
-def _named(kind: str, name: str, argv: Tuple[bytes, ...]) -> Dialect:
+def _addressed(kind: str, argv: tuple[bytes, ...]) -> Dialect:
     base = _KNOWN[kind]
     return Dialect(base.name, argv, base.guard, base.copies)

@@ -7,7 +7,7 @@ takes no byte more than its line (POSIX XCU read).
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 from .dialect import dialect
 from .quoting import one_line, quote, quote_all
@@ -16,12 +16,12 @@ from .request import TAG, assignments
 READER = b"IFS= read -r W&&N='\n'&&eval \"$W\""
 
 
-def reader_words() -> List[bytes]:
+def reader_words() -> list[bytes]:
     """The words that start the reader."""
     return [b"sh", b"-c", READER]
 
 
-def line(argv: Sequence[bytes], script: Optional[bytes], env: Optional[Mapping[bytes, bytes]], tag: bytes) -> bytes:
+def line(argv: Sequence[bytes], script: bytes | None, env: Mapping[bytes, bytes] | None, tag: bytes) -> bytes:
     """The line for a command, with its newline."""
     names, odd = assignments(env or {})
     text = b"export " + TAG + b"=" + tag + b" " + names + b";"

@@ -7,8 +7,6 @@ never stand in the request in one piece, so that a shell which echoes its input 
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 from .request import Frame
 
 INIT = b"exec 7>&1 8>&2;"
@@ -17,7 +15,7 @@ INIT = b"exec 7>&1 8>&2;"
 _LONGEST_LINE = 64  # a report is far shorter: anything longer is no report
 
 
-def marker_frame(marker: bytes, stdin: bytes, stdout: Optional[bytes], stderr: Optional[bytes]) -> Frame:
+def marker_frame(marker: bytes, stdin: bytes, stdout: bytes | None, stderr: bytes | None) -> Frame:
     """The frame of one command.
 
     Args:
@@ -58,7 +56,7 @@ class StreamCutter:
         self._held = b""
         self._marker = b"\0"  # no request has been made yet
         self._inside = False
-        self.lines: List[bytes] = []
+        self.lines: list[bytes] = []
         """Marker lines seen for the present command, without the marker."""
 
     def expect(self, marker: bytes) -> None:
@@ -67,13 +65,13 @@ class StreamCutter:
         self._inside = False
         self.lines = []
 
-    def feed(self, data: bytes) -> List[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """The pieces of the command's output that these bytes complete.
 
         Raises:
             ValueError: a marker without a report behind it: the framing is not certain any more.
         """
-        pieces: List[bytes] = []
+        pieces: list[bytes] = []
         buffer = self._held + data if self._held else data
         while True:
             piece, line, buffer = self._next(buffer)
@@ -85,7 +83,7 @@ class StreamCutter:
             self.lines.append(line)
             self._inside = len(self.lines) == 1
 
-    def _next(self, buffer: bytes) -> "Tuple[bytes, Optional[bytes], bytes]":
+    def _next(self, buffer: bytes) -> tuple[bytes, bytes | None, bytes]:
         """Output before the next marker line, that line if it is whole, and what remains."""
         at = buffer.find(self._marker)
         if at < 0:

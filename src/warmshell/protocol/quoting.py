@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, Mapping, Optional
+from collections.abc import Iterable, Mapping
 
 MAX_WORD = 128 * 1024 - 1
 """Bytes of one word that Linux passes to a program: ``MAX_ARG_STRLEN`` less the closing NUL (execve(2))."""
@@ -28,7 +28,7 @@ def is_name(name: bytes) -> bool:
     return _NAME.match(name) is not None
 
 
-def too_long(words: Iterable[bytes], env: Optional[Mapping[bytes, bytes]], arg_max: int) -> Optional[str]:
+def too_long(words: Iterable[bytes], env: Mapping[bytes, bytes] | None, arg_max: int) -> str | None:
     """Why the kernel would refuse these words with ``E2BIG``, or ``None``.
 
     Args:
@@ -41,15 +41,15 @@ def too_long(words: Iterable[bytes], env: Optional[Mapping[bytes, bytes]], arg_m
     for word in words:
         size = len(word)
         if size > MAX_WORD:
-            return "a word of {:,} bytes; the kernel passes {:,} at most".format(size, MAX_WORD)
+            return f"a word of {size:,} bytes; the kernel passes {MAX_WORD:,} at most"
         total += size + 9  # the NUL and a pointer
     for name, value in (env or {}).items():
         size = len(name) + len(value) + 1
         if size > MAX_WORD:
-            return "an environment variable of {:,} bytes; the kernel passes {:,} at most".format(size, MAX_WORD)
+            return f"an environment variable of {size:,} bytes; the kernel passes {MAX_WORD:,} at most"
         total += size + 9
     if total > arg_max:
-        return "words and environment of {:,} bytes; {:,} fit here".format(total, arg_max)
+        return f"words and environment of {total:,} bytes; {arg_max:,} fit here"
     return None
 
 

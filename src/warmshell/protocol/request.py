@@ -11,7 +11,7 @@ of it has run nothing. What it reports, one line each::
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 from .dialect import Dialect, builtin_equals_program
 from .quoting import is_name, quote
@@ -37,7 +37,7 @@ class Body:
         self.tagged = tagged
 
 
-def words_body(dialect: Dialect, words: Sequence[bytes], env: Optional[Mapping[bytes, bytes]] = None) -> Body:
+def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, bytes] | None = None) -> Body:
     """Words as a program (or the builtin that equals it), with variables that last for this command only."""
     if env:
         names, odd = assignments(env)
@@ -48,7 +48,7 @@ def words_body(dialect: Dialect, words: Sequence[bytes], env: Optional[Mapping[b
     return Body(dialect.program(words), _forget(dialect, words))
 
 
-def script_body(dialect: Dialect, script: bytes, env: Optional[Mapping[bytes, bytes]] = None) -> Body:
+def script_body(dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | None = None) -> Body:
     """A script evaluated in a fork, so that nothing it does can touch the shell."""
     if not env:
         return Body(b"(eval " + quote(script) + b")", dialect.forget)
@@ -81,7 +81,7 @@ _SPECIAL = frozenset(
 )
 
 
-def assignments(env: Mapping[bytes, bytes]) -> "tuple[bytes, bytes]":
+def assignments(env: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     """Assignments for the shell, and words for ``env`` for the names that a shell cannot hold."""
     names, odd = [], []
     for name, value in env.items():
@@ -122,7 +122,7 @@ class Frame:
 
 def compose(
     body: Body, frame: Frame, seq: int, tag: bytes, *,
-    cwd: Optional[bytes] = None, base: bytes = b"/", acknowledge: bool = False,
+    cwd: bytes | None = None, base: bytes = b"/", acknowledge: bool = False,
 ) -> bytes:  # fmt: skip
     """One request.
 
@@ -179,4 +179,4 @@ def parse_report(line: bytes) -> Report:
         return Report(int(parts[0]), "no-directory", int(parts[2]))
     if len(parts) == 3 and parts[2] == b"x":
         return Report(int(parts[0]), "ended", int(parts[1]), retire=True)
-    raise ValueError("not a report: {!r}".format(line[:80]))
+    raise ValueError(f"not a report: {line[:80]!r}")

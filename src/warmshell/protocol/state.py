@@ -9,7 +9,6 @@ trap stays with the parent, as it does in a fork.
 from __future__ import annotations
 
 import re
-from typing import List
 
 from .dialect import Dialect
 from .quoting import quote
@@ -56,7 +55,7 @@ def restore(dialect: Dialect, state: bytes) -> bytes:
     return _restore_bash(parts) if dialect.copies else _restore_posix(parts)
 
 
-def _restore_bash(parts: List[bytes]) -> bytes:
+def _restore_bash(parts: list[bytes]) -> bytes:
     where, variables, functions, aliases, umask, options, traps, arguments = parts[:8]
     declared = [
         b"declare -%s %s%s" % (found[1], found[2], found[3])
@@ -76,7 +75,7 @@ def _restore_bash(parts: List[bytes]) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def _restore_posix(parts: List[bytes]) -> bytes:
+def _restore_posix(parts: list[bytes]) -> bytes:
     where, exported, variables, aliases, umask, options, traps, readonly = parts[:8]
     assigned = [found[0] for found in _ASSIGNMENT.finditer(variables) if not _OWN.match(found[1])]
     return b"".join(
@@ -93,11 +92,11 @@ def _restore_posix(parts: List[bytes]) -> bytes:
     )
 
 
-def _traps(text: bytes) -> List[bytes]:
+def _traps(text: bytes) -> list[bytes]:
     return [
         b"trap -- %s %s" % (found[1], found[2]) for found in _TRAP.finditer(text) if found[2] not in (b"EXIT", b"0")
     ]
 
 
-def _without(options: bytes, names: "tuple[bytes, ...]") -> bytes:
+def _without(options: bytes, names: tuple[bytes, ...]) -> bytes:
     return b"".join([line + b"\n" for line in options.splitlines() if not line.endswith(names)])

@@ -74,7 +74,7 @@ class Feed:
             with contextlib.suppress(BrokenPipeError):  # the command reads no more, which is its right
                 async for chunk in source:
                     await writer.send(chunk)
-        except Exception as error:  # noqa: BLE001 - whatever the caller's source raises is the caller's to see
+        except Exception as error:  # noqa: BLE001
             failed(error)
         finally:
             writer.close()
@@ -96,4 +96,4 @@ def _from_file(path: bytes) -> bytes:
     except OSError as error:
         name = path.decode("utf-8", "replace")
         raise InputError(f"standard input cannot be read from {name!r}: {error.strerror}", errno=error.errno) from error
-    return b"<" + quote(os.path.abspath(path))  # noqa: PTH100 - bytes
+    return b"<" + quote(os.path.abspath(path))

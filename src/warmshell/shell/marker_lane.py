@@ -1,4 +1,4 @@
-"""A warm shell over any three streams, its output cut into commands by markers (see :mod:`warmshell.protocol.markers`)."""
+"""A warm shell over any three streams, its output cut into commands (see :mod:`warmshell.protocol.markers`)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class MarkerLane(Lane):
         return execution
 
     async def _send(self, request: bytes) -> None:
-        assert self._process is not None  # noqa: S101 - begin() follows start()
+        assert self._process is not None  # noqa: S101 - for the type checker
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # the end of the streams will say so
             await self._process.stdin.send(request)
             self._sent = True

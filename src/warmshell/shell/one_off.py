@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command, Result
 from warmshell.errors import InputError
@@ -58,7 +58,7 @@ async def _communicate(process: Process, command: Command, captures: tuple[Captu
     feeding = asyncio.ensure_future(feed(process.stdin, command.stdin))
     ending = asyncio.ensure_future(process.wait())
     try:
-        pending: set[asyncio.Future[object]] = {ending, feeding, *pumps}  # type: ignore[arg-type]
+        pending: set[asyncio.Future[Any]] = {ending, feeding, *pumps}
         while not ending.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for future in done:
@@ -105,7 +105,7 @@ async def feed(stream: ByteSendStream, source: object) -> None:
 
 async def _feed_file(stream: ByteSendStream, path: Path) -> None:
     try:
-        file = path.open("rb", buffering=0)  # noqa: ASYNC230 - opening a file takes no time worth a thread
+        file = path.open("rb", buffering=0)
     except OSError as error:
         raise InputError(
             f"standard input cannot be read from {str(path)!r}: {error.strerror}", errno=error.errno

@@ -109,6 +109,7 @@ class PipeLane(Lane):
         self._words = b""
         self._feed: Feed | None = None
         self._ready: asyncio.Future[None] | None = None
+        self._greeted = False
         self._poll: select.epoll | None = None
         self._watching = False
         self._ending = False
@@ -153,22 +154,21 @@ class PipeLane(Lane):
 
     async def _greet(self, status_writer: int) -> None:
         """Let the shell open its status pipe and wait for its answer."""
-        assert self._child is not None  # noqa: S101 - just started
+        assert self._child is not None  # noqa: S101 - for the type checker
         clean = b"PWD OLDPWD SHLVL" if self._blank else b"OLDPWD"
         greeting = b"%sexport %s;%s 2>/dev/null;unset %s;\\echo 0 0 >&9\n" % (
             pipes.init(os.getpid(), status_writer), TAG, enter(self.base), clean,
         )  # fmt: skip
         self._ready = self.loop.create_future()
         os.write(self._stdin, greeting)
-        ended = asyncio.ensure_future(self._child.wait())
-        done, _ = await asyncio.wait({ended, self._ready}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if self._ready in done:
-            ended.cancel()
-            return
+        why = "does not answer"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                await self._ready
+                if self._greeted:
+                    return
+                why = f"ended with status {shell_status(await self._child.wait())}"
         shell = b" ".join(self.dialect.argv).decode("utf-8", "replace")
-        why = f"ended with status {shell_status(ended.result())}" if ended in done else "does not answer"
-        ended.cancel()
-        self._on_noise()
         said = self._words.decode("utf-8", "replace").strip()
         raise ConnectError(
             f"the shell {shell!r} {why}" + (f": {said}" if said else ""), location=self.location,
@@ -238,11 +238,15 @@ class PipeLane(Lane):
                 self._task(self._break(f"reported what no command of its own ended with: {error}"))
                 return
 
+    def _on_ready(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
     def _on_report(self, report: Report) -> None:
         execution = self.busy
         if report.seq == 0 and self._ready is not None:
-            if not self._ready.done():
-                self._ready.set_result(None)
+            self._greeted = True
+            self._on_ready()
             return
         if execution is None or report.seq != execution.seq:
             raise ValueError(f"number {report.seq}")
@@ -479,8 +483,9 @@ class PipeLane(Lane):
             data = os.read(self._noise, _READ)
         except (BlockingIOError, OSError):
             return
-        if not data:
+        if not data:  # nobody has it open any more: at the start, a sign that the shell has ended
             self.loop.remove_reader(self._noise)
+            self._on_ready()
         self._words = (self._words + data)[-1000:]
 
 

@@ -99,7 +99,7 @@ class Shell:
             WorkdirError: the working directory cannot be entered.
             NotSupported: an option that a shell with a state cannot serve.
         """
-        from warmshell.location import make_command  # noqa: PLC0415 - the location is above its shells
+        from warmshell.location import make_command
 
         command = make_command(what, options)
         self._check(command)
