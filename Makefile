@@ -1,0 +1,62 @@
+# What a developer needs; every target does its own set-up. `make` alone lists the targets.
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+export VENV PYTHON
+
+bin := $(VENV)/bin
+ready := $(VENV)/.ready
+# xdist's word for one worker per CPU; more than eight only cost start-up here.
+workers := --numprocesses=logical --maxprocesses=8
+
+.PHONY: help demo test lint format bench setup packages clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@echo '  ARGS="…" hands words on: make test ARGS="-k pool", make demo ARGS=--quick'
+
+demo: $(ready) ## real commands on real files, with a process each and warm (a minute or two)
+	$(bin)/warm demo $(ARGS)
+
+test: $(ready)-test packages ## all tests; says at the end what was skipped and why
+	@status=0; $(bin)/python -m pytest $(workers) $(ARGS) || status=$$?; \
+	tests/backends/packages.sh --report; exit $$status
+
+lint: $(ready)-lint ## formatting, rules, types, sizes
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy --strict src bench examples
+	$(bin)/python tests/lint/limits.py
+
+format: $(ready)-lint ## let ruff format and mend
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+bench: $(ready)-bench ## measure against peers; results go to bench/results/local-latest
+	$(bin)/python -m bench $(ARGS)
+
+setup: $(ready) $(ready)-test $(ready)-lint $(ready)-bench ## all of the above's set-up, and nothing else
+
+packages: # Debian packages that tests can use
+	@tests/backends/packages.sh
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output build dist
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ready): pyproject.toml tests/setup/venv.sh
+	tests/setup/venv.sh
+	@touch $@
+
+$(ready)-test: pyproject.toml tests/setup/venv.sh
+	tests/setup/venv.sh test bench
+	@touch $@ $(ready)
+
+$(ready)-lint: pyproject.toml tests/setup/venv.sh
+	tests/setup/venv.sh lint test bench
+	@touch $@ $(ready) $(ready)-test $(ready)-bench
+
+$(ready)-bench: pyproject.toml tests/setup/venv.sh
+	tests/setup/venv.sh bench
+	@touch $@ $(ready)

@@ -1,0 +1,65 @@
+#!/bin/sh
+# The programs that tests use where they are present. Every test that misses one is skipped and says so.
+#
+#     packages.sh           installs the Debian packages of those that are missing, where that is possible
+#     packages.sh --report  only says which are missing
+#
+# It never fails: without a right to install, or without a network, it says what was skipped and goes on.
+set -u
+
+# program:package:what for
+programs='
+dash:dash:shell
+bash:bash:shell
+busybox:busybox:shell (ash)
+zsh:zsh:shell
+ksh:ksh:shell
+ps:procps:what the examples and some tests show of processes
+setsid:util-linux:sessions that commands make of their own
+sudo:sudo:user= as another account
+parallel:parallel:the comparison of warm map with GNU parallel
+script:bsdutils:tests on a terminal
+'
+
+say() { printf 'packages: %s\n' "$*" >&2; }
+
+missing() {
+    printf '%s\n' "$programs" | while IFS=: read -r program package purpose; do
+        if [ -n "$program" ] && ! command -v "$program" >/dev/null; then
+            printf '%s:%s:%s\n' "$program" "$package" "$purpose"
+        fi
+    done
+}
+
+report() {
+    missing | while IFS=: read -r program package purpose; do
+        say "not here, so its tests are skipped: $program ($purpose; Debian package $package)"
+    done
+}
+
+install() {
+    packages=$(missing | cut -d: -f2 | sort -u | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        say "no apt-get here: nothing is installed"
+        return 0
+    fi
+    become=
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+            say "not root, and no sudo without a password: nothing is installed"
+            return 0
+        fi
+        become='sudo -n'
+    fi
+    say "installing $packages"
+    $become apt-get update -qq >&2 || say "the package lists could not be updated"
+    for package in $packages; do # one at a time: one that does not exist must not keep the others out
+        $become env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 </dev/null ||
+            say "could not be installed: $package"
+    done
+}
+
+[ "${1:-}" = --report ] || install
+report
