@@ -7,6 +7,7 @@ export VENV PYTHON
 
 bin := $(VENV)/bin
 ready := $(VENV)/.ready
+code := src bench examples tests
 # xdist's word for one worker per CPU; more than eight only cost start-up here.
 workers := --numprocesses=logical --maxprocesses=8
 
@@ -24,14 +25,14 @@ test: $(ready)-test packages ## all tests; says at the end what was skipped and 
 	tests/backends/packages.sh --report; exit $$status
 
 lint: $(ready)-lint ## formatting, rules, types, sizes
-	$(bin)/ruff format --check .
-	$(bin)/ruff check .
+	$(bin)/ruff format --check $(code)
+	$(bin)/ruff check $(code)
 	$(bin)/mypy --strict src bench examples
 	$(bin)/python tests/lint/limits.py
 
 format: $(ready)-lint ## let ruff format and mend
-	$(bin)/ruff check --fix .
-	$(bin)/ruff format .
+	$(bin)/ruff check --fix $(code)
+	$(bin)/ruff format $(code)
 
 bench: $(ready)-bench ## measure against peers; results go to bench/results/local-latest
 	$(bin)/python -m bench $(ARGS)
