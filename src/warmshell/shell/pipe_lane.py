@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import select
-import struct
-import termios
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from warmshell.child import shell_status
 from warmshell.command import Command, Output, Result
 from warmshell.errors import ConnectError, OutputError
-from warmshell.protocol import pipes
-from warmshell.protocol.quoting import quote
-from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report
-from warmshell.shell.capture import Capture
+from warmshell.protocol.request import Body, Report, compose
+from warmshell.server.engine import Engine
 from warmshell.shell.feed import NOTHING, Feed
 from warmshell.shell.lane import GRACE, Execution, Lane
-from warmshell.shell.output_pipe import OutputPipe
+from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.child import Child
@@ -30,7 +24,6 @@ if TYPE_CHECKING:
     from warmshell.protocol.dialect import Dialect
     from warmshell.shell.watch import Watch
 
-_READ = 64 * 1024
 _START_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
 
@@ -63,47 +56,31 @@ class PipeLane(Lane):
         self._host = host
         self._timer = watch
         self._blank = blank
+        self._engine = Engine(self.loop, self)
         self._child: Child | None = None
-        self._stdin = self._status = self._noise = -1
-        self._unsent = b""
-        self._last_size = 0
-        self._lines = b""
-        self._words = b""
         self._feed: Feed | None = None
-        self._ready: asyncio.Future[None] | None = None
-        self._greeted = False
-        self._poll: select.epoll | None = None
-        self._watching = False
+        self._ready: asyncio.Future[bool] = self.loop.create_future()
         self._ending = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        status_writer = -1
         try:
-            self._out, self._err = OutputPipe(), OutputPipe()
-            self._status, status_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._spawn()
-            await self._greet(status_writer)
-        except (OSError, TimeoutError) as error:
-            await self.end(0.0)
+            await self._greet()
+        except OSError as error:
+            await shielded(self.end(0.0))
             if isinstance(error, ConnectError):
                 raise
             raise ConnectError(f"no shell could be started: {error}", location=self.location) from error
         except BaseException:
-            await asyncio.shield(self.end(0.0))
+            await shielded(self.end(0.0))
             raise
-        finally:
-            if status_writer >= 0:
-                os.close(status_writer)
         self.alive = True
 
     def _spawn(self) -> None:
-        stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
-        self._noise, noise = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._stdin, False)
-        os.set_blocking(self._noise, False)
+        stdin, noise = self._engine.open()
         try:
             self._child = self._host.spawn(
                 self.dialect.argv, self.token, stdin=stdin, stdout=noise, stderr=noise, blank=self._blank
@@ -111,31 +88,29 @@ class PipeLane(Lane):
         finally:
             os.close(stdin)
             os.close(noise)
-        self.loop.add_reader(self._noise, self._on_noise)
-        self.loop.add_reader(self._status, self._on_status)
 
-    async def _greet(self, status_writer: int) -> None:
+    async def _greet(self) -> None:
         """Let the shell open its status pipe and wait for its answer."""
-        assert self._child is not None  # noqa: S101 - for the type checker
-        clean = b"PWD OLDPWD SHLVL" if self._blank else b"OLDPWD"
-        greeting = b"%sexport %s;%s 2>/dev/null;unset %s;\\echo 0 0 >&9\n" % (
-            pipes.init(os.getpid(), status_writer), TAG, enter(self.base), clean,
-        )  # fmt: skip
-        self._ready = self.loop.create_future()
-        os.write(self._stdin, greeting)
+        self._engine.greet(self.base, self._blank)
         why = "does not answer"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_START_SECONDS):
-                await self._ready
-                if self._greeted:
+                if await self._ready:
+                    self._engine.greeted()
                     return
-                why = f"ended with status {shell_status(await self._child.wait())}"
+                if self._child is not None:
+                    why = f"ended with status {shell_status(await self._child.wait())}"
         shell = b" ".join(self.dialect.argv).decode("utf-8", "replace")
-        said = self._words.decode("utf-8", "replace").strip()
+        said = self._engine.words.decode("utf-8", "replace").strip()
         raise ConnectError(
-            f"the shell {shell!r} {why}" + (f": {said}" if said else ""), location=self.location,
+            f"the shell {shell!r} {why}" + (f": {said}" if said else ""),
+            location=self.location,
             hint="try framing='markers', or another shell",
-        )  # fmt: skip
+        )
+
+    def on_ready(self, ready: bool) -> None:
+        if not self._ready.done():
+            self._ready.set_result(ready)
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
@@ -153,63 +128,21 @@ class PipeLane(Lane):
             raise
         self._feed = feed
         named = command.stdout is not None or command.stderr is not None
-        frame = pipes.pipe_frame(
-            stdin, _target(b">", command.stdout, self._out), _target(b"2>", command.stderr, self._err)
-        )
-        request = prelude + compose(
-            body, frame, execution.seq, execution.tag, cwd=command.cwd, base=self.base,
+        request = compose(
+            body,
+            self._engine.frame(stdin, command.stdout, command.stderr),
+            execution.seq,
+            execution.tag,
+            cwd=command.cwd,
+            base=self.base,
             acknowledge=named or keeps_state or (feed is not None and feed.streams),
-        )  # fmt: skip
-        self._last_size = len(request)
-        self._send(request)
+        )
+        self._engine.submit(prelude + request if prelude else request)
         self._timer.add(self)
         return execution
 
-    def _send(self, data: bytes) -> None:
-        """Write without waiting; what the pipe does not take is written when the shell has read."""
-        try:
-            written = os.write(self._stdin, data)
-        except BlockingIOError:
-            written = 0
-        except BrokenPipeError:
-            written = len(data)  # the end of the status pipe will say that the shell is gone
-        self._unsent = data[written:]
-        if self._unsent:
-            self.loop.add_writer(self._stdin, self._on_writable)
-
-    def _on_writable(self) -> None:
-        self.loop.remove_writer(self._stdin)
-        self._send(self._unsent)
-
-    # -- reports ----------------------------------------------------------------------------------------------------
-
-    def _on_status(self) -> None:
-        try:
-            data = os.read(self._status, 4096)
-        except BlockingIOError:
-            return
-        if not data:
-            self.loop.remove_reader(self._status)
-            self._task(self._bury())
-            return
-        *lines, self._lines = (self._lines + data).split(b"\n")
-        for line in lines:
-            try:
-                self._on_report(parse_report(line))
-            except ValueError as error:
-                self._task(self._break(f"reported what no command of its own ended with: {error}"))
-                return
-
-    def _on_ready(self) -> None:
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
-
-    def _on_report(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         execution = self.busy
-        if report.seq == 0 and self._ready is not None:
-            self._greeted = True
-            self._on_ready()
-            return
         if execution is None or report.seq != execution.seq:
             raise ValueError(f"number {report.seq}")
         if report.event == "started":
@@ -223,17 +156,8 @@ class PipeLane(Lane):
 
     def _complete(self, execution: Execution, report: Report) -> None:
         self._timer.discard(self)
-        if self._watching:
-            self._unwatch()
-        if self._feed is not None:
-            self._feed.close()
-            self._feed = None
-        stdout, out_held = self._out.drain()
-        stderr, err_held = self._err.drain()
-        if out_held:
-            self._out = self._renew(self._out)
-        if err_held:
-            self._err = self._renew(self._err)
+        self._close_feed()
+        stdout, stderr = self._engine.rest()
         self.busy = None
         self.idle_since = self.loop.time()
         if execution.done.done():
@@ -249,8 +173,7 @@ class PipeLane(Lane):
             execution.done.set_exception(self.no_directory(command))
             return
         if (command.stdout or command.stderr) and not execution.acknowledged:
-            self._on_noise()
-            execution.done.set_exception(self.no_target(command, stderr + self._words))
+            execution.done.set_exception(self.no_target(command, stderr + self._engine.words))
             return
         out: bytes | Output = stdout
         err: bytes | Output = stderr
@@ -258,54 +181,22 @@ class PipeLane(Lane):
             out, err = _join(execution, stdout, stderr)
         execution.done.set_result(self.result(execution, report.status, out, err))
 
-    def _renew(self, pipe: OutputPipe) -> OutputPipe:
-        """Give up a pipe that a background child still holds, so that nothing of it reaches a later result."""
-        os.close(pipe.fd)  # which takes it out of the epoll set too
-        new = OutputPipe()
-        if self._poll is not None:
-            self._poll.register(new.fd, select.EPOLLIN | select.EPOLLET)
-        return new
-
     # -- output of long commands ------------------------------------------------------------------------------------
 
     def watch(self) -> None:
         """Begin to read output as it comes, until the command has ended."""
-        if self.busy is None or self._watching or self._status < 0:
-            return
-        if self._poll is None:
-            # Edges, not levels: a pipe without a writer at the moment is at its end again and again.
-            self._poll = select.epoll()
-            for pipe in (self._out, self._err):
-                self._poll.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
-        self._watching = True
-        self.loop.add_reader(self._poll.fileno(), self._on_output)
+        if self.busy is not None:
+            self._engine.watch()
 
-    def _unwatch(self) -> None:
-        self._watching = False
-        if self._poll is not None:
-            self.loop.remove_reader(self._poll.fileno())
-
-    def _on_output(self) -> None:
-        if self._poll is not None:
-            self._poll.poll(0)
-            self._read_output()
-
-    def _read_output(self) -> None:
+    def on_output(self, index: int, data: bytes) -> None:
         execution = self.busy
-        if execution is None or not self._watching:
+        if execution is None:
             return
-        more = False
         try:
-            for pipe, capture in zip((self._out, self._err), execution.captured(), strict=True):
-                pieces, rest = pipe.some()
-                more = more or rest
-                for piece in pieces:
-                    capture.feed(piece)
+            execution.captured()[index].feed(data)
         except OutputError as error:
+            self._engine.unwatch()
             self._fail(execution, error)
-            return
-        if more:
-            self.loop.call_soon(self._read_output)
 
     def _on_source_error(self, error: BaseException) -> None:
         if self.busy is not None:
@@ -322,11 +213,17 @@ class PipeLane(Lane):
     async def _end_quietly(self) -> None:
         await self.end()
 
+    def on_broken(self, why: str) -> None:
+        self._task(self._break(why))
+
     async def _break(self, why: str) -> None:
         execution = self.busy
         await self.end()
         if execution is not None and not execution.done.done():
             execution.done.set_exception(self.lost("yes", execution.command, why))
+
+    def on_gone(self) -> None:
+        self._task(self._bury())
 
     async def _bury(self) -> None:
         """The status pipe has ended: the shell is gone, or its process is another program now (``exec``)."""
@@ -338,6 +235,8 @@ class PipeLane(Lane):
             return
         if execution is None or not execution.keeps_state:
             await self._end_processes(execution, 0.0 if execution is None else GRACE)
+        else:
+            self.watch()
         code = await child.wait()
         if execution is not None and not self._ending:
             await self._after_death(execution, code, started)
@@ -346,32 +245,29 @@ class PipeLane(Lane):
     async def _after_death(self, execution: Execution, code: int, started: Started) -> None:
         await self._host.end([], [self.token])
         self._timer.discard(self)
-        self.watch_rest(execution)
-        self.busy = None
-        if execution.done.done():
+        if execution.done.done() or self._ending:
             return
+        self._take_rest(execution)
+        self.busy = None
         if execution.keeps_state and code >= 0:
             stdout, stderr = execution.captured()
             execution.done.set_result(self.result(execution, code, stdout.value(), stderr.value()))
             return
         why = f"ended with status {code}" if code >= 0 else f"was killed by signal {-code}"
-        hint = "ulimit -u, memory or a command that killed it" if code < 0 else None
+        hint = "too many processes, too little memory, or a command that killed it" if code < 0 else None
         execution.done.set_exception(self.lost(started, execution.command, why, hint))
 
-    def watch_rest(self, execution: Execution) -> None:
+    def _take_rest(self, execution: Execution) -> None:
         """Take what is left in the pipes."""
         with contextlib.suppress(OutputError):
-            for pipe, capture in zip((self._out, self._err), execution.captured(), strict=True):
-                capture.feed(pipe.drain()[0])
+            for data, capture in zip(self._engine.rest(), execution.captured(), strict=True):
+                capture.feed(data)
 
     def _has_started(self) -> Started:
         execution = self.busy
         if execution is not None and execution.acknowledged:
             return "yes"
-        if self._unsent:
-            return "no"  # the shell never had the whole request, and so has run nothing of it
-        unread = _unread(self._stdin)
-        return "no" if unread is not None and unread >= self._last_size > 0 else "unknown"
+        return "no" if self._engine.has_not_read() else "unknown"
 
     async def end(self, grace: float = GRACE) -> Result | None:
         self.alive = False
@@ -379,8 +275,8 @@ class PipeLane(Lane):
         execution = self.busy
         await self._end_processes(execution, grace)
         partial = None
-        if execution is not None and self._status >= 0:
-            self.watch_rest(execution)
+        if execution is not None and self._engine.is_open:
+            self._take_rest(execution)
             partial = self.partial(execution)
         self._timer.discard(self)
         self._release()
@@ -396,11 +292,9 @@ class PipeLane(Lane):
 
     async def aclose(self) -> None:
         child = self._child
-        if self.busy is None and child is not None and child.returncode is None:
+        if self.busy is None and child is not None and child.returncode is None and self._engine.is_open:
             self.alive = False
-            self.loop.remove_reader(self._status)
-            os.close(self._stdin)
-            self._stdin = -1
+            self._engine.hang_up()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await child.wait()
@@ -411,61 +305,25 @@ class PipeLane(Lane):
     def _release(self) -> None:
         """Give back every descriptor."""
         self.alive = False
-        if self._watching:
-            self._unwatch()
+        self._close_feed()
+        if self._engine.is_open and self._child is not None:
+            self._host.forget(self._child)
+        self._engine.close()
+
+    def _close_feed(self) -> None:
         if self._feed is not None:
             self._feed.close()
             self._feed = None
-        if self._poll is not None:
-            self._poll.close()
-            self._poll = None
-        if self._status < 0:
-            return
-        if self._stdin >= 0:
-            self.loop.remove_writer(self._stdin)
-            os.close(self._stdin)
-        for fd in (self._status, self._noise):
-            if fd >= 0:
-                self.loop.remove_reader(fd)
-                os.close(fd)
-        self._stdin = self._status = self._noise = -1
-        os.close(self._out.fd)
-        os.close(self._err.fd)
-        if self._child is not None:
-            self._host.forget(self._child)
 
     def _task(self, work: Coroutine[object, object, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _on_noise(self) -> None:
-        """What the shell says of its own accord: kept short, for error messages."""
-        try:
-            data = os.read(self._noise, _READ)
-        except (BlockingIOError, OSError):
-            return
-        if not data:  # nobody has it open any more: at the start, a sign that the shell has ended
-            self.loop.remove_reader(self._noise)
-            self._on_ready()
-        self._words = (self._words + data)[-1000:]
-
-
-def _target(operator: bytes, path: bytes | None, pipe: OutputPipe) -> bytes:
-    return operator + pipe.path if path is None else operator + b"|" + quote(path)
-
 
 def _join(execution: Execution, stdout: bytes, stderr: bytes) -> tuple[bytes | Output, bytes | Output]:
-    captures: tuple[Capture, Capture] = execution.captured()
+    captures = execution.captured()
     for capture, rest in zip(captures, (stdout, stderr), strict=True):
         if rest:
             capture.feed(rest)
     return captures[0].value(), captures[1].value()
-
-
-def _unread(fd: int) -> int | None:
-    """How many bytes written to a pipe nobody has read yet."""
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
-    except OSError:
-        return None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from warmshell.protocol import pipes
 
 _READ = 64 * 1024
 _CAPACITY = 64 * 1024  # what a pipe holds: all that a command can have left in it when its status is known
-_BURST = 1024 * 1024  # read from one pipe before other lanes get their turn
 
 
 class OutputPipe:
-    """The reading end of a pipe that one command after another writes to, as long as nobody else holds it."""
+    """The reading end of a pipe that one command after another writes to, as long as nobody else holds it.
+
+    Attributes:
+        fd: the reading end.
+        path: the name under which the shell opens it for writing.
+    """
 
     __slots__ = ("fd", "path")
 
@@ -26,24 +29,33 @@ class OutputPipe:
         """What is in the pipe after the command has ended, and whether anybody can still write to it."""
         data = b""
         try:
-            while piece := os.read(self.fd, _READ):
+            while True:
+                piece = os.read(self.fd, _READ)
+                if not piece:
+                    return data, False
                 data = data + piece if data else piece
                 if len(data) > _CAPACITY:  # more than the command can have left: a background child goes on writing
                     return data, True
         except BlockingIOError:
             return data, True
-        return data, False
 
-    def some(self) -> tuple[list[bytes], bool]:
-        """What is in the pipe while the command runs, and whether there may be more."""
+    def some(self, most: int) -> tuple[list[bytes], bool]:
+        """Up to ``most`` bytes (and a piece) of what a running command wrote, and whether there may be more."""
         pieces: list[bytes] = []
         size = 0
-        with contextlib.suppress(BlockingIOError):
-            while size < _BURST:
+        try:
+            while size < most:
                 data = os.read(self.fd, _READ)
                 if not data:
                     return pieces, False
                 pieces.append(data)
                 size += len(data)
-            return pieces, True
-        return pieces, False
+        except BlockingIOError:
+            return pieces, False
+        return pieces, True
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

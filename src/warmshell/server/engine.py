@@ -1,0 +1,300 @@
+"""One warm shell with pipes of its own for every command (see :mod:`warmshell.protocol.pipes`), on any event loop.
+
+The loop is anything with ``add_reader``, ``remove_reader``, ``add_writer``, ``remove_writer`` and ``call_soon``:
+asyncio's where the client runs shells on its own machine, the session server's at the far end. What comes of a command
+is told to an owner.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import termios
+
+from warmshell.protocol import pipes
+from warmshell.protocol.quoting import quote
+from warmshell.protocol.request import TAG, Frame, Report, enter, parse_report
+from warmshell.server.output_pipe import OutputPipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    class Loop(Protocol):
+        """What an engine needs of an event loop."""
+
+        def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> object: ...
+        def remove_reader(self, fd: int) -> object: ...
+        def add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> object: ...
+        def remove_writer(self, fd: int) -> object: ...
+        def call_soon(self, callback: Callable[..., object], *args: Any) -> object: ...
+
+    class Owner(Protocol):
+        """Who is told what happens in the shell."""
+
+        def on_ready(self, ready: bool) -> None:
+            """The shell has answered its greeting, or will never."""
+
+        def on_report(self, report: Report) -> None:
+            """A command starts or has ended.
+
+            Raises:
+                ValueError: it is none that the owner knows of.
+            """
+
+        def on_output(self, index: int, data: bytes) -> None:
+            """A running command wrote to standard output (0) or standard error (1)."""
+
+        def on_gone(self) -> None:
+            """The status pipe has ended: the shell has, or became another program."""
+
+        def on_broken(self, why: str) -> None:
+            """The framing is not certain any more: the shell must be ended."""
+
+
+_READ = 64 * 1024
+_BURST = 1024 * 1024  # read from one pipe before other lanes get their turn
+_WORDS = 1000  # bytes kept of what a shell says of its own accord
+
+
+class Engine:
+    """The descriptors of one warm shell and what is known of them.
+
+    Args:
+        loop: the event loop.
+        owner: who is told.
+
+    Attributes:
+        room: how many bytes of a running command's output the owner takes; less than 1: none for now.
+        words: the end of what the shell said of its own accord.
+    """
+
+    def __init__(self, loop: Loop, owner: Owner) -> None:
+        self._loop = loop
+        self._owner = owner
+        self.room: float = float("inf")
+        self.words = b""
+        self._pipes: list[OutputPipe] = []
+        self._stdin = self._status = self._noise = self._greeting_fd = -1
+        self._unsent = b""
+        self._last_size = 0
+        self._lines = b""
+        self._edges: select.epoll | None = None
+        self._watching = False
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> tuple[int, int]:
+        """Make all pipes.
+
+        Returns:
+            The child's standard input, and its standard output and error, which the caller closes.
+
+        Raises:
+            OSError: no descriptors are left.
+        """
+        self._pipes = [OutputPipe(), OutputPipe()]
+        self._status, self._greeting_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._noise, noise = os.pipe2(os.O_CLOEXEC)
+        try:
+            stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(noise)
+            raise
+        os.set_blocking(self._stdin, False)
+        os.set_blocking(self._noise, False)
+        return stdin, noise
+
+    def greet(self, base: bytes, blank: bool) -> None:
+        """Have the shell open its status pipe and answer; the child runs already.
+
+        Args:
+            base: the shell's directory.
+            blank: whether its environment is to stay empty.
+        """
+        self._loop.add_reader(self._noise, self._on_noise)
+        self._loop.add_reader(self._status, self._on_status)
+        clean = b"PWD OLDPWD SHLVL" if blank else b"OLDPWD"
+        self._send(
+            b"%sexport %s;%s 2>/dev/null;unset %s;\\echo 0 0 >&9\n"
+            % (pipes.init(os.getpid(), self._greeting_fd), TAG, enter(base), clean)
+        )
+
+    def greeted(self) -> None:
+        """The shell has the status pipe open: from now on its end means the shell's end."""
+        fd, self._greeting_fd = self._greeting_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def frame(self, stdin: bytes, stdout: bytes | None, stderr: bytes | None) -> Frame:
+        """The frame for the next command.
+
+        Args:
+            stdin: the redirection of its standard input.
+            stdout: a file instead of the pipe for its standard output.
+            stderr: a file instead of the pipe for its standard error.
+        """
+        out = b">" + self._pipes[0].path if stdout is None else b">|" + quote(stdout)
+        err = b"2>" + self._pipes[1].path if stderr is None else b"2>|" + quote(stderr)
+        return pipes.pipe_frame(stdin, out, err)
+
+    def submit(self, request: bytes) -> None:
+        """Write one request."""
+        self._last_size = len(request)
+        self._send(request)
+
+    def _send(self, data: bytes) -> None:
+        """Write without waiting; what the pipe does not take is written when the shell has read."""
+        try:
+            written = os.write(self._stdin, data)
+        except BlockingIOError:
+            written = 0
+        except BrokenPipeError:
+            written = len(data)  # the end of the status pipe will say that the shell is gone
+        self._unsent = data[written:]
+        if self._unsent:
+            self._loop.add_writer(self._stdin, self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._loop.remove_writer(self._stdin)
+        self._send(self._unsent)
+
+    def has_not_read(self) -> bool:
+        """Whether the shell certainly did not get the last request: it can then have run nothing of it."""
+        if self._unsent:
+            return True
+        try:
+            unread = struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, b"\0\0\0\0"))[0]
+        except OSError:
+            return False
+        return bool(unread >= self._last_size > 0)
+
+    # -- reports ----------------------------------------------------------------------------------------------------
+
+    def _on_status(self) -> None:
+        try:
+            data = os.read(self._status, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._status)
+            self._owner.on_gone()
+            return
+        lines = (self._lines + data).split(b"\n")
+        self._lines = lines.pop()
+        for line in lines:
+            try:
+                report = parse_report(line)
+                if report.seq == 0:
+                    self._owner.on_ready(True)
+                else:
+                    self._owner.on_report(report)
+            except ValueError as error:
+                self._owner.on_broken(f"reported what no command of its own ended with: {error}")
+                return
+
+    def rest(self) -> tuple[bytes, bytes]:
+        """What a command that has ended left in its pipes; a pipe that somebody still holds is given up."""
+        self.unwatch()
+        left = []
+        for index in (0, 1):
+            data, held = self._pipes[index].drain()
+            left.append(data)
+            if held:
+                self._renew(index)
+        return left[0], left[1]
+
+    def _renew(self, index: int) -> None:
+        """Give up a pipe that a background child holds, so that nothing of it reaches a later result."""
+        self._pipes[index].close()  # which takes it out of the edges too
+        self._pipes[index] = OutputPipe()
+        if self._edges is not None:
+            self._edges.register(self._pipes[index].fd, select.EPOLLIN | select.EPOLLET)
+
+    def _on_noise(self) -> None:
+        """What the shell says of its own accord: its end is kept for error messages."""
+        try:
+            data = os.read(self._noise, _READ)
+        except BlockingIOError:
+            return
+        if not data:  # nobody has it open any more: at the start, a sign that the shell has ended
+            self._loop.remove_reader(self._noise)
+            self._owner.on_ready(False)
+        self.words = (self.words + data)[-_WORDS:]
+
+    # -- output of long commands ------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Begin to read the command's output as it comes, until it has ended."""
+        if self._watching or self._status < 0:
+            return
+        if self._edges is None:
+            # Edges, not levels: a pipe without a writer at the moment is at its end again and again.
+            self._edges = select.epoll()
+            for pipe in self._pipes:
+                self._edges.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
+        self._watching = True
+        self._loop.add_reader(self._edges.fileno(), self._on_edge)
+
+    def unwatch(self) -> None:
+        """Read no output as it comes any more."""
+        if self._watching and self._edges is not None:
+            self._watching = False
+            self._loop.remove_reader(self._edges.fileno())
+
+    def _on_edge(self) -> None:
+        if self._edges is not None:
+            self._edges.poll(0)
+            self.pump()
+
+    def pump(self) -> None:
+        """Read what the running command has written, as far as there is room."""
+        more = False
+        for index in (0, 1):
+            if not self._watching or self.room < 1:
+                return
+            pieces, rest = self._pipes[index].some(int(min(self.room, _BURST)))
+            more = more or rest
+            for piece in pieces:
+                self._owner.on_output(index, piece)
+        if more and self.room >= 1:
+            self._loop.call_soon(self.pump)
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """The end of the shell's input: an idle shell ends by itself."""
+        self._loop.remove_reader(self._status)
+        self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        fd, self._stdin = self._stdin, -1
+        if fd >= 0:
+            self._loop.remove_writer(fd)
+            os.close(fd)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds its descriptors."""
+        return self._status >= 0
+
+    def close(self) -> None:
+        """Give back every descriptor."""
+        self.unwatch()
+        if self._edges is not None:
+            self._edges.close()
+            self._edges = None
+        self.greeted()
+        self._close_stdin()
+        for fd in (self._status, self._noise):
+            if fd >= 0:
+                self._loop.remove_reader(fd)
+                os.close(fd)
+        self._status = self._noise = -1
+        for pipe in self._pipes:
+            pipe.close()
