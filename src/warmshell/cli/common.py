@@ -10,6 +10,7 @@ from typing import Any
 
 from warmshell.errors import CommandError
 
+BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that the signal ended
 DEFAULT_LOCATION = "local:"
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -41,6 +42,8 @@ def run_async(main: Coroutine[Any, Any, int]) -> int:
         if not received:
             raise
         return 128 + received[0]
+    except BrokenPipeError:  # told here, as click would make exit status 1 of it
+        return broken_pipe()
     return 128 + received[0] if received else status
 
 
@@ -90,3 +93,11 @@ def environment(settings: Iterable[str], *, copy: bool = False) -> dict[str, str
             value = exact(os.environ[setting])
         env[name] = value
     return env
+
+
+def broken_pipe() -> int:
+    """End quietly when the reader of our output has gone, as a program that SIGPIPE ends does."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)  # what Python still flushes at exit must not fail again
+    os.close(null)
+    return BROKEN_PIPE

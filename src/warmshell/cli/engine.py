@@ -60,6 +60,7 @@ class Engine:
         self._meter = meter
         self._free = list(range(1, plan.slots + 1))
         self._running: set[asyncio.Task[None]] = set()
+        self._begun = 0
         self._action: Action = "go"
         self._changed = asyncio.Event()
         self._fault: BaseException | None = None
@@ -101,19 +102,22 @@ class Engine:
     async def _feed(self, jobs: AsyncIterator[Task]) -> None:
         while True:
             await self._room()
-            task = await anext(jobs, None)
+            task = await anext(jobs, None) if self._action == "go" else None
+            if self._action != "go":
+                return
             if task is None:
                 self._ended_input()
                 return
             slot = heapq.heappop(self._free)
             script = self._plan.shape.script(task, slot)
+            self._begun += 1
             self._printer.started(task.seq)
             running = asyncio.ensure_future(self._job(task, slot, script))
             self._running.add(running)
             running.add_done_callback(self._left)
 
     def _ended_input(self) -> None:
-        self._meter.total = self._halt.total = self._meter.done + len(self._running)
+        self._meter.total = self._halt.total = self._begun
         self._act(self._halt.decide())
 
     async def _room(self) -> None:

@@ -15,7 +15,6 @@ from warmshell.errors import WarmshellError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that the signal ended
 
 _COMMANDS = {
     "run": ("run", "Run one command, here or elsewhere, with its own status and streams."),
@@ -61,8 +60,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run ``warm`` and return its exit status; errors are told here, in one sentence each."""
     try:
         return _run(argv)
-    except BrokenPipeError:
-        return broken_pipe()
     except WarmshellError as error:
         return complain(str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -96,11 +93,3 @@ def complain(sentence: str) -> int:
     with contextlib.suppress(OSError):  # nobody can be told
         os.write(2, raw)
     return BAD_INPUT
-
-
-def broken_pipe() -> int:
-    """End quietly when the reader of our output has gone, as a program that SIGPIPE ends does."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)  # what Python still flushes at exit must not fail again
-    os.close(null)
-    return BROKEN_PIPE

@@ -22,7 +22,7 @@ class Entry:
         host: the location; ``:`` is this machine.
         started: seconds since the epoch.
         runtime: seconds.
-        receive: bytes of standard output and standard error.
+        receive: bytes of standard output.
         exitval: the exit status; 0 for a death by signal, -1 when it was ended from here (time limit).
         signal: the number of the signal that ended it, or 0.
         command: the sh text.
@@ -147,7 +147,7 @@ class Joblog:
 
 def _contents(path: str) -> bytes:
     try:
-        with open(os.fsencode(path), "rb") as file:  # noqa: PTH123 - the path is bytes, exactly as given
+        with open(os.fsencode(path), "rb") as file:
             return file.read()
     except FileNotFoundError:
         return b""  # nothing is done yet: the run starts from its first job

@@ -105,7 +105,7 @@ class Outcome:
 
     def entry(self, host: str) -> Entry:
         """The job as a line of the joblog."""
-        received = len(self.stream("stdout")) + len(self.stream("stderr"))
+        received = len(self.stream("stdout"))
         exitval = -1 if self.error is not None else 0 if self.signal else self.status
         runtime = self.ended - self.started
         return Entry(self.task.seq, host, self.started, runtime, received, exitval, self.signal, self.command)

@@ -56,11 +56,11 @@ class Results:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        probe = os.path.join(root, f".warm-{os.getpid()}")  # noqa: PTH118 - plain strings throughout
+        probe = os.path.join(root, f".warm-{os.getpid()}")
         try:
-            os.makedirs(root, exist_ok=True)  # noqa: PTH103
-            os.mkdir(probe)  # noqa: PTH102 - whether the directory can be written to shows only in writing
-            os.rmdir(probe)  # noqa: PTH106
+            os.makedirs(root, exist_ok=True)
+            os.mkdir(probe)
+            os.rmdir(probe)
         except OSError as error:
             raise OutputError(f"cannot write the results to {root}: {error.strerror}") from None
 
@@ -70,9 +70,9 @@ class Results:
         Raises:
             OutputError: they cannot be written.
         """
-        path = os.path.join(self.root, directory(rows))  # noqa: PTH118
+        path = os.path.join(self.root, directory(rows))
         try:
-            os.makedirs(path, exist_ok=True)  # noqa: PTH103
+            os.makedirs(path, exist_ok=True)
             _write(f"{path}/stdout", stdout.chunks())
             _write(f"{path}/stderr", stderr.chunks())
             _write(f"{path}/seq", [str(seq).encode()])

@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from warmshell import CommandError
 from warmshell.cli.template import Job, Template, basename, dirname, quote, without_extension
 
-SHELLS = [
-    shell
-    for shell in (["dash"], ["bash"], ["busybox", "sh"], ["ksh"], ["zsh", "--emulate", "sh"])
-    if shutil.which(shell[0])
-]
+SHELLS = ["dash", "bash", "busybox sh", "ksh", "zsh --emulate sh"]
 
-NASTY = ["", "a b", "it's", '"', "$(echo pwned)", "`echo pwned`", "$HOME", "\\", "\\'", "*", "~", "-n", "if", "2", "a=b",
-         "#x", "!", "{}", "é", "a\nb", "a\n\n", ";", "&", "$((1))", "\udcff\udc80", "'; echo pwned; '", "\t", "x'\"y"]  # fmt: skip
+NASTY = [
+    "", "a b", "it's", "'", "''", '"', "$(echo pwned)", "`echo pwned`", "$HOME", "\\", "\\'", "*", "~", "-n", "if", "2",
+    "a=b", "#x", "!", "{}", "é", "a\nb", "a\n\n", ";", "&", "$((1))", "\udcff\udc80", "'; echo pwned; '", "\t", "x'\"y",
+]  # fmt: skip
 
 values = st.binary(max_size=20).map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
 
@@ -42,39 +40,38 @@ PLACES = [
     "printf %s {}",
     'printf %s "{}"',
     "printf %s '{}'",
-    "printf %s x{}y | cut -c2- | sed 's/^//' | { cat; } | sed '$s/y$//'",
     'x={}; printf %s "$x"',
     'x="{}"; printf %s "$x"',
     "x='{}'; printf %s \"$x\"",
     'for x in {}; do printf %s "$x"; done',
     "case {} in {}) printf %s {};; esac",
-    "printf %s \"$(printf %s {}; printf x)\" | sed '$s/x$//'",
-    'printf %s "$(printf %s "{}"; printf x)" | sed \'$s/x$//\'',
+    'x=$(printf %s {}; printf x); printf %s "${x%x}"',
+    'x="$(printf %s "{}"; printf x)"; printf %s "${x%x}"',
     "( printf %s {} )",
     "{ printf %s {}; }",
     "if true; then printf %s {}; fi # {}",
     "# {}\nprintf %s {}",
-    "printf %s {}# && printf %s '' | sed 's/#$//'",
+    "true \\\n# {}\nprintf %s {}",
     "printf %s \\{}",
     'f() { printf %s "$1"; }; f {}',
-    "eval 'printf %s \"$1\"' # {}",
+    'f() { printf %s "$1"; }; f {}>&1',
+    'printf %s {}&& : "{}"; : `: x`$((1 + {#})){}',
 ]
-PLACES = [place for place in PLACES if "# &&" not in place and "eval" not in place and "cut" not in place]
 
 
-@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("value", NASTY)
-def test_a_value_is_never_syntax(place: str, value: str, shell: list[str]) -> None:
-    if "sed" in place and not value.isprintable():
-        pytest.skip("sed completes a last line without newline and minds encodings")
-    assert run(expand(place, value), shell) == value.encode("utf-8", "surrogateescape")
+def test_a_value_is_never_syntax(place: str, shell: str) -> None:
+    if shutil.which(shell.split(maxsplit=1)[0]) is None:
+        pytest.skip(f"{shell.split(maxsplit=1)[0]} is not installed")
+    for value in NASTY:
+        assert run(expand(place, value), shell.split()) == value.encode("utf-8", "surrogateescape"), value
 
 
 @given(value=values)
 @example(value="a\\")
 @example(value="\n")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_come_back_from_a_real_sh(value: str) -> None:
     template = "printf '%s\\0' {} \"{}\" '{}' pre{}.post \"a {} b\" 'a {} b' \"$(printf '%s' {}; printf x)\""
     raw = value.encode("utf-8", "surrogateescape")
@@ -92,7 +89,7 @@ def test_any_bytes_come_back_from_a_real_sh(value: str) -> None:
 
 
 @given(args=st.lists(values, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_positions_and_repetition_in_a_real_sh(args: list[str]) -> None:
     raws = [arg.encode("utf-8", "surrogateescape") for arg in args]
     script = expand("printf '%s\\0' x{}y {1} {-1} \"q {} r\"", *args, repeating=True)
@@ -157,8 +154,8 @@ def test_a_word_is_repeated_for_every_argument(template: str, wanted: str) -> No
 @pytest.mark.parametrize(
     "template",
     [
-        "echo '{}", 'echo "{}', "echo `{}`", "echo ${x:-{}}", "cat <<E\n{}\nE", "(( {} ))", "echo $'{}'", "echo $(ls {}",
-        "echo $(case x in {}) echo;; esac)", '"${x:-\'{}\'}"', "echo `{}", "$((ls) {})",
+        "echo '{}", 'echo "{}', "echo `{}`", "echo ${x:-{}}", "cat <<E\n{}\nE", "(( {} ))", "echo $'{}'",
+        "echo $(ls {}", "echo $(case x in {}) echo;; esac)", "\"${x:-'{}'}\"", "echo `{}", "$((ls) {})",
     ],
 )  # fmt: skip
 def test_a_place_that_cannot_be_quoted_is_refused(template: str) -> None:
@@ -202,8 +199,10 @@ def test_quote_leaves_only_harmless_values_bare(value: str) -> None:
 # -- against the original ------------------------------------------------------------------------------------------
 
 PARALLEL = shutil.which("parallel")
-ODD = ["a.b", "/x/y.z", "x/", "/", "//", "a/b/", ".", "..", ".hid", "a.b.c/d", "x.", "a b.c", "/.x", "../q.w", "a/.hid", "//x",
-       "/a//b", "a.b/", ".a.b", "a/..", "it's", "*", "$(x)", "é", "%", "a=b"]  # fmt: skip
+ODD = [
+    "a.b", "/x/y.z", "x/", "/", "//", "a/b/", ".", "..", ".hid", "a.b.c/d", "x.", "a b.c", "/.x", "../q.w", "a/.hid",
+    "//x", "/a//b", "a.b/", ".a.b", "a/..", "it's", "*", "$(x)", "é", "%", "a=b",
+]  # fmt: skip
 
 
 @pytest.mark.skipif(PARALLEL is None, reason="GNU parallel is not installed")
