@@ -1,0 +1,102 @@
+"""The frames between a client and the session server: many subshells over one byte stream.
+
+A frame is ``u32 length · u8 type · u32 subshell · payload``, numbers in network order, ``length`` that of the payload.
+Control is JSON; data and words are raw bytes. See ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+import struct
+
+HEADER = struct.Struct(">IBI")
+"""Length of the payload, type, subshell."""
+NUMBER = struct.Struct(">I")
+"""The number of the command that a frame is about: the first four bytes of most payloads."""
+GRANT = struct.Struct(">II")
+"""Command number, bytes granted."""
+
+MAX_PAYLOAD = 4 * 1024 * 1024
+"""Bytes of payload; a longer frame is an error of the peer."""
+
+CONTROL = 1
+"""Both ways: a JSON object. Requests carry ``id`` and ``op``; answers the same ``id`` and ``ok`` or ``error``."""
+RUN = 2
+"""To the server: a command for a subshell, see :mod:`warmshell.protocol.remote`."""
+INPUT = 3
+"""To the server: command number, bytes of its standard input."""
+END_OF_INPUT = 4
+"""To the server: command number: its standard input has ended."""
+KILL = 5
+"""To the server: command number, grace in milliseconds (u32): end the command, and the shell it runs in."""
+CREDIT = 6
+"""To the server: command number, bytes of output it may send beyond those granted before. To the client: the same for
+standard input."""
+STARTED = 7
+"""To the client: command number: its redirections are open and it starts."""
+STDOUT = 8
+"""To the client: command number, bytes of its standard output."""
+STDERR = 9
+"""To the client: command number, bytes of its standard error."""
+RESULT = 10
+"""To the client: command number, a JSON object: how the command ended. All its output came before."""
+ACK = 11
+"""To the server: command number: the client has the result, which need not be kept any longer."""
+
+INITIAL_CREDIT = 128 * 1024
+"""Bytes of output of each command, and of standard input, that may be sent before any credit was granted."""
+
+
+def pack(kind: int, subshell: int, payload: bytes) -> bytes:
+    """One frame.
+
+    Raises:
+        ValueError: the payload is too long.
+    """
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"a payload of {len(payload):,} bytes; {MAX_PAYLOAD:,} at most")
+    return HEADER.pack(len(payload), kind, subshell) + payload
+
+
+def pack_numbered(kind: int, subshell: int, seq: int, data: bytes = b"") -> bytes:
+    """One frame about command ``seq``."""
+    return HEADER.pack(len(data) + 4, kind, subshell) + NUMBER.pack(seq) + data
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames; feed it bytes in any pieces.
+
+    Attributes:
+        pending: bytes of a frame that is not whole yet.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """How many bytes of a frame that is not whole yet are held."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """The frames that these bytes complete: type, subshell, payload.
+
+        Raises:
+            ValueError: a frame longer than allowed: the peer speaks something else.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        at = 0
+        while len(buffer) - at >= HEADER.size:
+            length, kind, subshell = HEADER.unpack_from(buffer, at)
+            if length > MAX_PAYLOAD:
+                raise ValueError(f"a frame of {length:,} bytes; {MAX_PAYLOAD:,} at most")
+            end = at + HEADER.size + length
+            if end > len(buffer):
+                break
+            frames.append((kind, subshell, bytes(buffer[at + HEADER.size : end])))
+            at = end
+        del buffer[:at]
+        return frames

@@ -1,0 +1,132 @@
+"""A command on its way to the session server, as the payload of a ``RUN`` frame.
+
+``u32 length · JSON · fields``: the JSON object names what follows, each field is ``u32 length · bytes``, so that words
+and names keep any byte.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_SIZE = struct.Struct(">I")
+
+
+class RemoteCommand:
+    """A command as the session server gets it.
+
+    Attributes:
+        seq: its number, made by the client: a number that the subshell knows already is not run again.
+        argv: its words; empty for a script.
+        script: a script, or ``None``.
+        keeps_state: whether it runs in the shell itself, whose state it changes.
+        cwd: the directory to run in, or ``None``.
+        env: variables for this command, or ``None``.
+        stdin: ``"none"``, ``"bytes"`` (they follow as ``data``) or ``"stream"`` (``INPUT`` frames follow).
+        data: the bytes of standard input.
+        stdout: a file for its standard output, or ``None``.
+        stderr: a file for its standard error, or ``None``.
+        timeout: seconds until the server ends it by itself, should the client be gone; ``None``: never.
+    """
+
+    __slots__ = ("argv", "cwd", "data", "env", "keeps_state", "script", "seq", "stderr", "stdin", "stdout", "timeout")
+
+    def __init__(
+        self,
+        seq: int,
+        argv: Sequence[bytes] = (),
+        script: bytes | None = None,
+        *,
+        keeps_state: bool = False,
+        cwd: bytes | None = None,
+        env: Mapping[bytes, bytes] | None = None,
+        stdin: str = "none",
+        data: bytes = b"",
+        stdout: bytes | None = None,
+        stderr: bytes | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.seq = seq
+        self.argv = tuple(argv)
+        self.script = script
+        self.keeps_state = keeps_state
+        self.cwd = cwd
+        self.env = None if env is None else dict(env)
+        self.stdin = stdin
+        self.data = data
+        self.stdout = stdout
+        self.stderr = stderr
+        self.timeout = timeout
+
+    def encode(self) -> bytes:
+        """The payload."""
+        head: dict[str, object] = {"seq": self.seq}
+        fields: list[bytes] = []
+        for name in ("script", "cwd", "stdout", "stderr"):
+            value = getattr(self, name)
+            if value is not None:
+                head[name] = 1
+                fields.append(value)
+        if self.env is not None:
+            head["env"] = len(self.env)
+            for pair in self.env.items():
+                fields.extend(pair)
+        if self.argv:
+            head["argv"] = len(self.argv)
+            fields.extend(self.argv)
+        if self.stdin != "none":
+            head["stdin"] = self.stdin
+            fields.append(self.data)
+        if self.keeps_state:
+            head["state"] = True
+        if self.timeout is not None:
+            head["timeout"] = self.timeout
+        start = json.dumps(head).encode()
+        return b"".join([_SIZE.pack(len(start)), start, *[_SIZE.pack(len(field)) + field for field in fields]])
+
+    @classmethod
+    def decode(cls, payload: bytes) -> RemoteCommand:
+        """The command of a payload.
+
+        Raises:
+            ValueError: the payload is not one.
+        """
+        try:
+            return cls._decode(payload)
+        except (struct.error, KeyError, TypeError, IndexError, StopIteration) as error:
+            raise ValueError(f"not a command: {error!r}") from None
+
+    @classmethod
+    def _decode(cls, payload: bytes) -> RemoteCommand:
+        (size,) = _SIZE.unpack_from(payload, 0)
+        head = json.loads(payload[4 : 4 + size])
+        if not isinstance(head, dict) or not isinstance(head.get("seq"), int):
+            raise ValueError("a command without a number")
+        fields = iter(_fields(payload, 4 + size))
+        single = {name: next(fields) for name in ("script", "cwd", "stdout", "stderr") if head.get(name)}
+        env = {next(fields): next(fields) for _ in range(head["env"])} if "env" in head else None
+        argv = [next(fields) for _ in range(head.get("argv", 0))]
+        stdin = head.get("stdin", "none")
+        data = next(fields) if stdin != "none" else b""
+        if stdin not in ("none", "bytes", "stream") or (not argv and "script" not in single):
+            raise ValueError("a command without words, or with an unknown standard input")
+        return cls(
+            head["seq"], argv, env=env, stdin=stdin, data=data, keeps_state=bool(head.get("state")),
+            timeout=head.get("timeout"), **single,
+        )  # fmt: skip
+
+
+def _fields(payload: bytes, at: int) -> list[bytes]:
+    found = []
+    while at < len(payload):
+        (size,) = _SIZE.unpack_from(payload, at)
+        at += 4
+        if at + size > len(payload):
+            raise ValueError("a field that is cut short")
+        found.append(payload[at : at + size])
+        at += size
+    return found
