@@ -60,6 +60,34 @@ async def test_a_task_that_is_being_cancelled_stays_so():
         await task
 
 
+async def test_a_command_that_is_being_ended_is_not_disturbed_by_the_close():
+    class Slow(Site):
+        async def run(self, command, **options):
+            try:
+                return await super().run(command, **options)
+            except asyncio.CancelledError:
+                await self.may_end.wait()
+                self.ended = True
+                raise
+
+    site = Slow()
+    site.may_end = asyncio.Event()
+    site.ended = False
+    pool = Pool(site, 1)
+    (task,) = begin(pool, "a")
+    await site.arrived(1)
+    task.cancel()
+    await quiet()
+    closing = asyncio.ensure_future(pool.aclose())
+    await quiet()
+    assert not closing.done()
+    site.may_end.set()
+    await closing
+    assert site.ended
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_task_cancelled_after_the_close_stays_cancelled():
     class Slow(Site):
         async def run(self, command, **options):
@@ -202,6 +230,7 @@ async def test_drain_waits_for_everything_and_leaves_the_pool_open():
     await quiet()
     site.finish("b")
     await drains[1]
+    assert not pool._idle
     await asyncio.gather(*tasks)
     (task,) = begin(pool, "c")
     await site.arrived(3)

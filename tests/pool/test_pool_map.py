@@ -185,6 +185,20 @@ async def test_workers_follow_a_resize():
     await results.aclose()
 
 
+async def test_after_a_shrink_those_who_leave_call_those_who_stay():
+    taken = Taken()
+    pool = Pool(Yielding(), 3)
+    results = pool.map(taken, window=4)
+    await anext(results)
+    await quiet()
+    assert (taken.count, len(results._work.tasks)) == (5, 3)
+    pool.resize(1)
+    await anext(results)
+    await quiet()
+    assert (taken.count, len(results._work.tasks)) == (6, 1)
+    await results.aclose()
+
+
 async def test_options_and_a_location_for_all():
     x, y = Site("x"), Site("y")
     pool = Pool([x, y], 4, per_location=2)
@@ -238,6 +252,30 @@ async def test_an_error_in_its_turn_ends_the_loop_and_cancels_the_rest():
     with pytest.raises(StopAsyncIteration):
         await anext(results)
     assert pool.statistics().running == 0
+
+
+async def test_what_the_input_gives_after_an_error_is_not_begun():
+    gate = asyncio.Event()
+
+    async def source():
+        yield 0
+        yield 1
+        await gate.wait()
+        yield 2
+
+    site = Site()
+    results = Pool(site, 3).map(source())
+    reading = asyncio.ensure_future(anext(results))
+    await site.arrived(2)
+    site.fail(1, CommandError("no"))
+    await quiet()
+    gate.set()
+    await quiet()
+    assert site.started == [0, 1]
+    site.finish(0)
+    await reading
+    with pytest.raises(CommandError):
+        await anext(results)
 
 
 async def test_an_error_as_it_comes():
@@ -445,6 +483,21 @@ async def test_aclose_waits_until_all_has_ended():
     with pytest.raises(StopAsyncIteration):
         await anext(results)
     await results.aclose()
+
+
+async def test_impatience_does_not_disturb_what_ends_a_command():
+    site = Ending()
+    pool = Pool(site, 3)
+    results = await reading_map(pool, site)
+    closing = []
+    for close in (results.aclose, results.aclose, pool.aclose):
+        closing.append(asyncio.ensure_future(close()))
+        await quiet()
+    assert sorted(site.cancelled) == [1, 2, 3]
+    assert not any(task.done() for task in closing)
+    site.may_end.set()
+    await asyncio.gather(*closing)
+    assert site.ended == 3
 
 
 async def test_the_context_of_a_map_waits_too():

@@ -201,6 +201,14 @@ def test_the_earliest_of_those_who_can_start():
     assert slots.give(0) is third
 
 
+def test_after_a_cancellation_at_the_head_the_next_is_found():
+    slots = Slots(1, [1, 1])
+    slots.take(0)
+    first, second = slots.wait("a", 1), slots.wait("b", 1)
+    slots.cancel(first)
+    assert slots.give(0) is second
+
+
 def test_a_shrunk_pool_starts_nothing_until_it_fits():
     slots = Slots(3, [None])
     for _ in range(3):

@@ -336,7 +336,7 @@ class Pool:
             raise ShellLost(
                 "the pool was closed while the command ran, which was ended",
                 started="unknown",
-                command=str(command if isinstance(command, Command) else Command(command)),
+                command=_shown(command),
             ) from None
 
     def _end_running(self) -> None:
@@ -422,6 +422,13 @@ def _check_many(commands: object) -> None:
         raise CommandError(f"map takes many commands, not one: {commands!r}", hint="put it into a list")
     if not isinstance(commands, Iterable | AsyncIterable):
         raise CommandError(f"map takes an iterable of commands, not {type(commands).__name__}")
+
+
+def _shown(command: Runnable) -> str:
+    try:
+        return str(command if isinstance(command, Command) else Command(command))
+    except CommandError:  # a runner of another kind may take other things
+        return repr(command)
 
 
 def _closed() -> ClosedError:
