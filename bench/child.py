@@ -90,7 +90,7 @@ async def capture_output(path: str) -> int:
 
 async def warm(path: str) -> int:
     """``node.open``, chunk by chunk."""
-    from warmshell import connect  # noqa: PLC0415 - the other ways must not pay for it
+    from warmshell import connect
 
     total = 0
     async with connect("local:") as node, node.open(["cat", path]) as process:
@@ -102,7 +102,7 @@ async def warm(path: str) -> int:
 
 async def warm_captured(path: str) -> int:
     """``node.run``: beyond the limit the output goes to an unnamed file."""
-    from warmshell import connect  # noqa: PLC0415
+    from warmshell import connect
 
     async with connect("local:") as node:
         result = await node.run(["cat", path])
@@ -111,7 +111,7 @@ async def warm_captured(path: str) -> int:
 
 async def warm_shells(number: str) -> int:
     """The memory of everything below this process with that many warm shells."""
-    from warmshell import connect  # noqa: PLC0415
+    from warmshell import connect
 
     async with connect("local:", shells=int(number)) as node:
         # All shells are busy at the same moment, so that there must be as many as asked for.

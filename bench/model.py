@@ -60,7 +60,7 @@ class Target:
     relation: Literal[">=", "<="]
     bound: float
     metric: Metric = "value"
-    floor: str | None = None  # what the ratio would be for this contender in place of ``under``
+    floor: str | None = None  # what the ratio would be for this contender in the place of ours
 
     def holds(self, value: float) -> bool:
         """Whether a figure keeps the bound."""
@@ -209,9 +209,11 @@ def ratios(over: Outcome, under: Outcome, metric: Metric = "value") -> list[floa
 
 def judge(target: Target, report: Report) -> Verdict:
     """Holds a target against what was measured."""
-    figures = _figures(target, report, target.under)
+    figures = _figures(report, target.over, target.under, target.metric)
     value = median(figures) if figures else None
-    floor = _figures(target, report, target.floor) if target.floor else []
+    # Ours is what is to be small: below in a ratio that is to be large, above in one that is to be small.
+    sides = (target.over, target.floor) if target.relation == ">=" else (target.floor, target.under)
+    floor = _figures(report, *sides, target.metric) if target.floor else []
     return Verdict(
         text=target.text,
         relation=target.relation,
@@ -227,11 +229,11 @@ def judge(target: Target, report: Report) -> Verdict:
     )
 
 
-def _figures(target: Target, report: Report, under: str | None) -> list[float]:
-    over = report.outcome(target.over)
-    if over is None:
+def _figures(report: Report, over: str | None, under: str | None, metric: Metric) -> list[float]:
+    above = report.outcome(over or "")
+    if above is None:
         return []
     if under is None:
-        return over.figures(target.metric)
-    other = report.outcome(under)
-    return [] if other is None else ratios(over, other, target.metric)
+        return above.figures(metric)
+    below = report.outcome(under)
+    return [] if below is None else ratios(above, below, metric)

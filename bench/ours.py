@@ -24,7 +24,7 @@ def run(what: What, *, name: str = OURS, **options: Any) -> Contender:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import connect  # noqa: PLC0415 - the harness starts without it
+        from warmshell import connect
 
         async with connect("local:", **{"shells": 1, **options}) as node:
 
@@ -42,7 +42,7 @@ def stateful(script: str) -> Contender:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import connect  # noqa: PLC0415
+        from warmshell import connect
 
         async with connect("local:", shells=1) as node, node.shell() as shell:
 
@@ -60,7 +60,7 @@ def blocking_face(what: What) -> Contender:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import blocking  # noqa: PLC0415
+        from warmshell import blocking
 
         with blocking.connect("local:", shells=1) as node:
 
@@ -78,7 +78,7 @@ def pool(what: What, *, width: int = 4, shells: int | None = None, name: str = P
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import Pool, connect  # noqa: PLC0415
+        from warmshell import Pool, connect
 
         async with connect("local:", shells=shells or width) as node, Pool([node], size=width) as many:
 
@@ -96,7 +96,7 @@ def queued(what: What, length: int, *, width: int = 4) -> Contender:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import Pool, connect  # noqa: PLC0415
+        from warmshell import Pool, connect
 
         async with connect("local:", shells=width) as node, Pool([node], size=width) as many:
 

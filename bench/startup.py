@@ -79,7 +79,7 @@ def startup() -> list[Contender]:
 )
 def first_command() -> list[Contender]:
     async def one(count: int) -> None:
-        from warmshell import connect  # noqa: PLC0415 - the harness starts without it
+        from warmshell import connect
 
         for _ in range(count):
             async with connect("local:") as node:

@@ -118,11 +118,18 @@ def report_of(*outcomes, **more):
     [(">=", 3.9, True), (">=", 4.1, False), ("<=", 4.1, True), ("<=", 3.9, False)],
 )
 def test_a_verdict_tells_whether_the_bound_is_kept(relation, bound, reached):
-    report = report_of(outcome("theirs", 8.0), outcome("ours", 2.0), outcome("floor", 1.0))
-    verdict = judge(Target("t", "theirs", "ours", relation, bound, floor="floor"), report)
+    report = report_of(outcome("theirs", 8.0), outcome("ours", 2.0))
+    verdict = judge(Target("t", "theirs", "ours", relation, bound), report)
     assert verdict.value == 4
-    assert verdict.floor_value == 8
     assert verdict.reached is reached
+
+
+def test_the_floor_stands_in_the_place_of_ours():
+    report = report_of(outcome("theirs", 8.0), outcome("ours", 2.0), outcome("floor", 1.0))
+    faster = judge(Target("t", "theirs", "ours", ">=", 2, floor="floor"), report)
+    assert (faster.value, faster.floor_value) == (4, 8)
+    within = judge(Target("t", "ours", "theirs", "<=", 2, floor="floor"), report)
+    assert (within.value, within.floor_value) == (0.25, 0.125)
 
 
 def test_a_bound_on_one_figure():

@@ -18,7 +18,7 @@ WORDS = ["/bin/true"]
 ALL = [
     peers.asyncio_exec(WORDS), peers.subprocess_run(WORDS), peers.posix_spawn(WORDS), peers.replwrap("true"),
     peers.plumbum("true"), peers.xargs(WORDS), peers.parallel(WORDS), peers.dash_loops("true"),
-    peers.cat_raw(), peers.cat_reader(), peers.cat_streams(), peers.dash_raw("true"),
+    peers.cat_raw(), peers.cat_reader(), peers.cat_streams(), peers.dash_raw("true"), peers.dash_pipes("true"),
 ]  # fmt: skip
 
 
@@ -36,7 +36,7 @@ async def test_each_contender_runs_and_leaves_nothing(contender):
 @pytest.mark.parametrize(
     "contender",
     [peers.asyncio_exec(["false"]), peers.subprocess_run(["false"]), peers.posix_spawn(["false"]),
-     peers.xargs(["false"]), peers.dash_raw("false")],
+     peers.xargs(["false"]), peers.dash_raw("false"), peers.dash_pipes("false")],
     ids=lambda contender: contender.name,
 )  # fmt: skip
 async def test_a_command_that_fails_is_not_timed_as_if_it_had_worked(contender):
