@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -189,21 +190,20 @@ say(pids=[child(rest) for _ in range(5)]); rest()
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-# Every bomb is its own safety net: it ends after BOMB_SECONDS, and holds at most a few hundred processes at once.
+# Every bomb is its own safety net: it ends after half a minute and holds at most some hundred processes at once.
 BOMB = """
 until = time.monotonic() + 30
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-import resource
 """
 
 WIDE = """
 def explode(depth):
     while time.monotonic() < until:
-        if depth < 4:
+        if depth < 3:
             for _ in range(4):
                 child(lambda: explode(depth + 1))
-            depth = 4
+            depth = 3
         child(lambda: time.sleep(0.01))
 say(ready=1); explode(0)
 """
@@ -227,6 +227,16 @@ child(run); say(ready=1); rest()
 """
 
 
+@pytest.fixture
+def alone(tmp_path_factory):
+    """One bomb at a time on this machine, whatever tests run beside."""
+    shared = tmp_path_factory.getbasetemp().parent / "bomb.lock"
+    with shared.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("bomb", [WIDE, CHAIN, LEAVING_CHAIN, EXEC_CHAIN], ids=["wide", "chain", "leaving", "exec"])
 def test_what_forks_without_end_loses(start, token, bomb):
     family = start(BOMB + bomb)
@@ -236,6 +246,7 @@ def test_what_forks_without_end_loses(start, token, bomb):
     assert tree.find(tags=[b"WARMSHELL_SESSION=" + token.encode()]) == set()
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_bomb_without_environment_under_a_spared_root_loses(start, token):
     bomb = start(f"""
 bomb = {BOMB + WIDE!r}.replace("say(ready=1)", "pass")

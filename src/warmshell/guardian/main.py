@@ -29,6 +29,7 @@ _TOKEN_LENGTH = 32
 _LONGEST_LINE = 4096
 _PARENT_SECONDS = 0.5  # between looks at the parent, where there is no pidfd
 _SECOND_LOOK = 0.1
+_PATIENCE_ALONE = 30.0  # seconds of SIGKILL when nobody waits for the guardian any more
 
 
 class Guardian:
@@ -111,12 +112,12 @@ class Guardian:
         except OSError:
             return {os.getsid(0)}
 
-    def sweep(self) -> set[tuple[int, int]]:
+    def sweep(self, patience: float) -> set[tuple[int, int]]:
         """End everything the client started; returns what could not be ended."""
         tags = [name + b"=" + token for name in (tree.SESSION_VARIABLE, tree.COMMAND_VARIABLE) for token in self.tokens]
         sids = [sid for sid, started in self.sessions.items() if _is_same_session(sid, started)]
         selection = tree.Selection(tags=tags, sids=sids, exclude=[self.client], since=self.since)
-        return tree.end(selection, self.grace)
+        return tree.end(selection, self.grace, patience)
 
 
 def _is_same_session(sid: int, started: int) -> bool:
@@ -127,7 +128,7 @@ def _is_same_session(sid: int, started: int) -> bool:
 
 def report(survivors: set[tuple[int, int]]) -> None:
     """Write the survivors to standard output, if anybody is left to read it."""
-    import json  # noqa: PLC0415 - rarely needed, and slow to import
+    import json
 
     named = [[pid, tree.name(pid)] for pid, _ in sorted(survivors)]
     try:  # noqa: SIM105 - contextlib is slow to import
@@ -150,10 +151,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, guardian.hurry)
     quits = guardian.watch()
-    survivors = guardian.sweep()
+    survivors = guardian.sweep(tree.KILL_SECONDS if quits else _PATIENCE_ALONE)
     if not quits:
         # The client may have been killed while it was starting a process, which becomes visible only now.
         time.sleep(_SECOND_LOOK)
-        survivors = guardian.sweep()
+        survivors = guardian.sweep(_PATIENCE_ALONE)
     if survivors:
         report(survivors)

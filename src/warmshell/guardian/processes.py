@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # not from typing, whose import takes longer than this wh
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - pathlib is slow to import
+HAS_PROC = os.path.exists("/proc/self/stat")
 """Whether this is Linux: start times are clock ticks since boot, and tags can be read."""
 
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD in the flags of /proc/PID/stat
@@ -148,7 +148,7 @@ def snapshot(table: dict[int, Process] | None = None) -> dict[int, Process]:
         table.clear()
         table.update(_ask_ps())
         return table
-    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     for pid in table.keys() - pids:
         del table[pid]
     for pid in reversed(pids):
@@ -182,7 +182,7 @@ def _run_ps() -> tuple[int, bytes]:
     source, sink = os.pipe()
     words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="]
     actions = [(os.POSIX_SPAWN_DUP2, sink, 1), (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-    with open(source, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+    with open(source, "rb") as file:
         try:
             child = os.posix_spawnp("ps", words, {**os.environ, "LC_ALL": "C"}, file_actions=actions)
         finally:
@@ -226,7 +226,7 @@ def has_tag(pid: int, tags: Iterable[bytes]) -> bool:
 
 def _environ_of_threads(pid: int) -> bytes:
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return b""
     if len(threads) < 2:

@@ -40,7 +40,7 @@ COMMAND_VARIABLE = b"WARMSHELL_COMMAND"
 """Holds ``<token>.<lane>.<command>`` in every program that a command starts."""
 
 KILL_SECONDS = 5.0
-"""How long :func:`end` repeats SIGKILL before it gives up."""
+"""How long :func:`end` repeats SIGKILL by default before it gives up."""
 
 _MOST_WATCHED = 64  # pidfds held at once: the process that calls has other uses for its descriptors
 _POLL_SECONDS = 0.01  # between looks at processes that no pidfd watches
@@ -111,28 +111,26 @@ class Selection:
         meant = _descend(children, seeds, spared)
         complete = True
         if self.tags:
-            tagged, complete = self._tagged(table, children, meant | spared, until)
+            tagged, complete = self._tagged(table, meant | spared, until)
             meant |= _descend(children, tagged, spared)
         if not self.include_roots:
             meant -= roots
         found = [table[pid] for pid in meant]
         return {(p.pid, p.started) for p in found if not (p.zombie or p.kernel)}, complete
 
-    def _tagged(
-        self, table: dict[int, Process], children: dict[int, list[int]], settled: set[int], until: float
-    ) -> tuple[set[int], bool]:
-        """The tagged ones, from the top of the tree down: what descends from one need not be read."""
+    def _tagged(self, table: dict[int, Process], settled: set[int], until: float) -> tuple[set[int], bool]:
+        """The tagged ones, the oldest read first: what descends from one that is tagged need not be read."""
         tagged: set[int] = set()
-        waiting = [p.pid for p in table.values() if p.ppid not in table]
-        while waiting:
-            pid = waiting.pop()
-            if pid not in settled:
-                if table[pid].tagged is None and time.monotonic() >= until:
-                    return tagged, False
-                if self._is_tagged(table[pid]):
-                    tagged.add(pid)
-                    continue
-            waiting.extend(children.get(pid, ()))
+        for candidate in sorted(table.values(), key=_seniority):
+            if candidate.pid in settled:
+                continue
+            if candidate.ppid in tagged:
+                tagged.add(candidate.pid)
+                continue
+            if candidate.tagged is None and time.monotonic() >= until:
+                return tagged, False
+            if self._is_tagged(candidate):
+                tagged.add(candidate.pid)
         return tagged, True
 
     def _is_tagged(self, candidate: Process) -> bool:
@@ -140,6 +138,10 @@ class Selection:
             possible = candidate.started >= self.since and not (candidate.kernel or candidate.zombie)
             candidate.tagged = possible and has_tag(candidate.pid, self.tags)
         return candidate.tagged
+
+
+def _seniority(found: Process) -> Target:
+    return found.started, found.pid
 
 
 def _children(table: dict[int, Process]) -> dict[int, list[int]]:
@@ -266,20 +268,26 @@ def _look_until_gone(targets: list[Target], deadline: float) -> bool:
         time.sleep(_POLL_SECONDS)
 
 
-def end(selection: Selection, grace: float) -> set[Target]:
+def end(selection: Selection, grace: float, patience: float = KILL_SECONDS) -> set[Target]:
     """End all that are meant: SIGTERM, up to ``grace`` seconds to comply, then SIGKILL until none is left.
 
-    What starts during the grace gets its SIGTERM too; without a grace nothing does. Before they are killed
-    all are stopped, so that what forks faster than it can be found loses.
+    What starts during the grace gets its SIGTERM too; without a grace nothing does. Before they are killed all are
+    stopped, so that what forks faster than it can be found loses.
+
+    Args:
+        selection: what is meant.
+        grace: seconds between SIGTERM and SIGKILL.
+        patience: how many seconds SIGKILL is repeated.
 
     Returns:
-        Those still alive: another user's, or not even SIGKILL ended them within :data:`KILL_SECONDS`.
+        Those still alive: another user's, or not even SIGKILL ended them in time.
     """
     denied: set[Target] = set()
     asked: set[Target] = set()
     deadline = time.monotonic() + grace
+    until = 0.0  # the first look reads no environments: what is found without does not wait for that
     while time.monotonic() < deadline:
-        meant, complete = selection.scan({}, deadline)
+        meant, complete = selection.scan({}, until)
         if complete and meant <= denied:
             return meant
         # SIGCONT after it, as a stopped process acts on SIGTERM only when it continues.
@@ -287,7 +295,8 @@ def end(selection: Selection, grace: float) -> set[Target]:
         asked |= meant
         # Not for the whole grace: the next look is to find what was forked meanwhile.
         wait(meant - denied, min(deadline - time.monotonic(), grace / 4))
-    return _kill(selection, denied)
+        until = deadline
+    return _kill(selection, denied, asked, time.monotonic() + patience)
 
 
 def _send_all(targets: set[Target], *signals: int) -> set[Target]:
@@ -305,25 +314,33 @@ def _age(target: Target) -> tuple[int, int]:
     return target[1], target[0]
 
 
-def _kill(selection: Selection, denied: set[Target]) -> set[Target]:
-    deadline = time.monotonic() + KILL_SECONDS
+def _kill(selection: Selection, denied: set[Target], seen: set[Target], deadline: float) -> set[Target]:
     while True:
         meant = _freeze(selection, denied, deadline)
+        seen |= meant
         denied |= _send_all(meant - denied, signal.SIGKILL)
         wait(meant - denied, min(1.0, max(0.0, deadline - time.monotonic())))
         left, complete = selection.scan({}, deadline)
-        if (complete and left <= denied) or time.monotonic() >= deadline:
+        if complete and left <= denied:
             return left
+        if time.monotonic() >= deadline:
+            return {target for target in seen | left if is_alive(*target)}
 
 
 def _freeze(selection: Selection, denied: set[Target], deadline: float) -> set[Target]:
-    """Stop all that are meant, until a look finds no new one. Looks are fast: they read only what is new."""
+    """Stop all that are meant, until a look finds no new one. Looks are fast: they read only what is new.
+
+    Environments are read only once no new ones are found without that: it may take long while they still fork.
+    """
     frozen: set[Target] = set()
     table: dict[int, Process] = {}
+    reads = False
     while True:
         now = time.monotonic()
-        meant, complete = selection.scan(table, min(deadline, now + _LOOK_SECONDS))
-        if (complete and meant <= frozen) or now >= deadline:
-            return frozen | meant
-        denied |= _send_all(meant - frozen - denied, signal.SIGSTOP)
+        meant, complete = selection.scan(table, min(deadline, now + _LOOK_SECONDS) if reads else 0.0)
+        fresh = meant - frozen
+        denied |= _send_all(fresh - denied, signal.SIGSTOP)
         frozen |= meant
+        if (complete and not fresh) or now >= deadline:
+            return frozen
+        reads = not fresh
