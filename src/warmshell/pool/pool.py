@@ -65,22 +65,18 @@ class Pool:
         """Runs one command as soon as there is a slot for it.
 
         A command whose shell was lost before it had started is given once to every other location (or, if
-        there is no other, once more to the same one), ahead of those that wait. Nothing else is ever run
-        again.
+        there is no other, once more to the same one), ahead of those that wait. No other is run again.
 
         Args:
-            command: as for ``Location.run``.
+            command: as for ``Location.run``, and so are the options.
             on: the only location to run at, or its name; by default the one with the most room.
-            **options: as for ``Location.run``.
 
         Raises:
             ClosedError: the pool was closed before the command began; nothing was run.
             ShellLost: also when the pool was closed while the command ran; it was ended then.
             LocationError: ``on`` is no location of this pool.
         """
-        where = None if on is None else self._find(on)
-        if self._closed:
-            raise _closed()
+        where = self._where(on)
         at = self._slots.take(where)
         if at is None:
             at = await self._admit(self._wait(where))
@@ -140,16 +136,14 @@ class Pool:
         on: str | Runner | None = None,
         **options: Any,
     ) -> Results[Any]:
-        """Runs many commands and yields what came of them; nothing starts before the first result is asked
-        for.
+        """Runs many commands and yields what came of them; starts when the first result is asked for.
 
         Args:
             commands: any iterable or async iterable, also an endless one. It is read no further than
                 ``window`` commands ahead of the results taken, so that a slow consumer slows it down.
             ordered: whether results come in the order of the commands, or as they are ready.
             errors: ``"raise"``: a command that ends in an error instead of a result ends the loop with it, in
-                its turn, once the others are cancelled; ``"return"``: the error is yielded in place of the
-                result.
+                its turn, once the others are cancelled; ``"return"``: the error is yielded in its place.
             window: how many commands may be taken from the input and not yet yielded; by default twice what
                 can run at once, and a few.
             on: the only location to run at, or its name.
@@ -160,15 +154,13 @@ class Pool:
             CommandError: ``commands`` is one command, or not iterable.
             ValueError: a window that is not a whole number of at least 1, or another word for ``errors``.
         """
-        if self._closed:
-            raise _closed()
+        self._where(on)
         if errors not in ("raise", "return"):
             raise ValueError(f'errors is "raise" or "return", not {errors!r}')
         _check_many(commands)
         if window is not None:
             _count(window, "the window of a map")
         if on is not None:
-            self._find(on)
             options["on"] = on
         work = Work(self, commands, options, ordered=ordered, raises=errors == "raise", window=window)
         return Results(work)
@@ -348,6 +340,12 @@ class Pool:
                 task.cancel()
 
     # -- locations -------------------------------------------------------------------------------------------
+
+    def _where(self, on: str | Runner | None) -> int | None:
+        """The one location wanted, or ``None`` for any; for an open pool only."""
+        if self._closed:
+            raise _closed()
+        return None if on is None else self._find(on)
 
     def _find(self, on: str | Runner) -> int:
         name = on if isinstance(on, str) else getattr(on, "name", None)
