@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Literal
 
 from warmshell.errors import BusyError, ClosedError
@@ -81,6 +82,29 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
                     return b""
                 raise
 
+    def subscribe(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def read() -> None:
+            try:
+                data = os.read(self._fd, CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                on_data(data)
+            else:
+                stop()
+                on_end()
+
+        def stop() -> None:
+            if self._fd >= 0:
+                loop.remove_reader(self._fd)
+
+        loop.add_reader(self._check("reading"), read)
+        return stop
+
     def rest(self) -> bytes:
         data = b""
         with contextlib.suppress(OSError):  # nothing there, or the end of a terminal
@@ -91,6 +115,12 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
 
 class FdSendStream(_Fd, ByteSendStream):
     """The writing end of a descriptor."""
+
+    def send_some(self, data: bytes) -> int:
+        try:
+            return os.write(self._check("sending on"), data)
+        except BlockingIOError:
+            return 0
 
     async def send(self, data: bytes) -> None:
         view = memoryview(data)

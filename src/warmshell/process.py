@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +32,24 @@ class ByteReceiveStream(ABC):
         """What has arrived already, without waiting; for streams whose writer has ended."""
         return b""
 
+    def subscribe(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> Callable[[], None]:
+        """Have what arrives handed over as it comes, instead of asking for it.
+
+        Args:
+            on_data: gets every piece, in order.
+            on_end: told once, at the end of the stream.
+
+        Returns:
+            What stops it.
+        """
+
+        async def read() -> None:
+            async for data in self:
+                on_data(data)
+            on_end()
+
+        return asyncio.ensure_future(read()).cancel
+
     def __aiter__(self) -> Self:
         return self
 
@@ -56,6 +76,14 @@ class ByteSendStream(ABC):
             BusyError: another task is sending already.
             ClosedError: the stream was closed at this end.
         """
+
+    def send_some(self, data: bytes) -> int:  # noqa: ARG002 - for streams that can
+        """Hand over as much of ``data`` as goes without waiting; how many bytes that was.
+
+        Raises:
+            BrokenPipeError: the reader closed its end.
+        """
+        return 0
 
     @abstractmethod
     async def aclose(self) -> None:

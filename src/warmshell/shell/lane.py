@@ -145,6 +145,10 @@ class Lane(ABC):
     async def aclose(self) -> None:
         """Let an idle shell go, end a busy one."""
 
+    async def copy(self, lane_id: str) -> Lane | None:  # noqa: ARG002 - for lanes that can
+        """A new lane with this one's state as it was after the last finished command; ``None``: it must be printed."""
+        return None
+
     def body(self, command: Command) -> Body:
         """An isolated command as shell text."""
         # In a shell that was started with an empty environment, env_only is all there is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -43,6 +44,7 @@ class Shell:
         self._lock = asyncio.Lock()
         self._snapshots: Snapshots | None = None
         self._closed = False
+        self._copies = itertools.count(1)
 
     @property
     def id(self) -> str:
@@ -180,6 +182,11 @@ class Shell:
         """
         return _Subshell(self._location, self._shell, self)
 
+    async def copy_lane(self) -> Lane | None:
+        """A new shell with this one's state, where the far end can make one."""
+        lane = self._present(Command("subshell"))
+        return await lane.copy(f"{lane.id}+{next(self._copies)}")
+
     async def state(self) -> bytes:
         """Shell text that gives another shell the state that this one had after its last finished command."""
         lane = self._present(Command("subshell"))
@@ -202,6 +209,11 @@ class _Subshell(Shell):
         self._parent = parent
 
     async def __aenter__(self) -> Self:
+        copied = await self._parent.copy_lane()
+        if copied is not None:
+            self._lane = copied
+            self._location.adopt(self)
+            return self
         self._copied = await self._parent.state()
         return await super().__aenter__()
 

@@ -1,0 +1,326 @@
+"""A warm shell at the far end of a session: one subshell, driven by the session server there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warmshell.command import Command, Result
+from warmshell.errors import ConnectError, InputError, OutputError
+from warmshell.protocol import frames
+from warmshell.protocol.remote import RemoteCommand
+from warmshell.protocol.request import Body
+from warmshell.shell.lane import GRACE, Execution, Lane
+
+if TYPE_CHECKING:
+    from warmshell.protocol.dialect import Dialect
+    from warmshell.shell.session import Session
+
+_INLINE = 256 * 1024  # bytes of standard input that travel with the command
+_PIECE = 64 * 1024
+_MOST_CREDIT = 16 * 1024 * 1024
+_END_SECONDS = 15.0
+
+
+class ServerLane(Lane):
+    """One subshell of a session.
+
+    Args:
+        lane_id: its name in results.
+        dialect: what kind of shell it is.
+        location: the name of the location.
+        session: the session that it belongs to.
+        shell: which shell to start.
+        blank: whether its environment is empty.
+        copy_of: the subshell whose state it starts with.
+    """
+
+    def __init__(
+        self,
+        lane_id: str,
+        dialect: Dialect,
+        location: str,
+        session: Session,
+        shell: str,
+        *,
+        blank: bool = False,
+        copy_of: int | None = None,
+    ) -> None:
+        super().__init__(lane_id, dialect, location, b"", b"/")
+        self._session = session
+        self._shell = shell
+        self._blank = blank
+        self._copy_of = copy_of
+        self._number = -1
+        self._window = Window(self.loop)
+        self._input = InputCredit()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        copied = {} if self._copy_of is None else {"copy_of": self._copy_of}
+        answer = await self._session.ask("create_subshell", shell=self._shell, blank=self._blank, **copied)
+        self._number = int(answer["subshell"])
+        self._session.attach(self._number, self)
+        self.alive = True
+
+    async def copy(self, lane_id: str) -> ServerLane:
+        lane = ServerLane(
+            lane_id, self.dialect, self.location, self._session, self._shell, blank=self._blank, copy_of=self._number
+        )
+        await lane.start()
+        return lane
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def body(self, command: Command) -> Body:  # noqa: ARG002 - the server makes the shell text
+        return _NO_BODY
+
+    def begin(self, command: Command, body: Body, *, keeps_state: bool = False, prelude: bytes = b"") -> Execution:  # noqa: ARG002
+        data, source = _input(command)
+        execution = self.next_execution(command, keeps_state=keeps_state)
+        env = command.env if command.env_only is None else {**command.env_only, **(command.env or {})}
+        remote = RemoteCommand(
+            execution.seq,
+            () if keeps_state else command.argv,
+            body.text if keeps_state else command.script,
+            keeps_state=keeps_state,
+            cwd=command.cwd,
+            env=None if keeps_state else env,
+            stdin="none" if command.stdin is None else "bytes" if source is None else "stream",
+            data=data,
+            stdout=command.stdout,
+            stderr=command.stderr,
+        )
+        self._window.begin()
+        self._input = InputCredit()
+        self._session.send(frames.pack(frames.RUN, self._number, remote.encode()))
+        if source is not None:
+            self._task(self._feed(execution, source))
+        return execution
+
+    async def _feed(self, execution: Execution, source: AsyncIterator[bytes]) -> None:
+        credit = self._input
+        try:
+            async for chunk in source:
+                view = memoryview(chunk)
+                while view:
+                    room = await credit.take(min(len(view), _PIECE))
+                    if room == 0 or self.busy is not execution:
+                        return
+                    self._send(frames.INPUT, execution, bytes(view[:room]))
+                    view = view[room:]
+                    await self._session.flushed()
+            self._send(frames.END_OF_INPUT, execution)
+        except Exception as error:  # noqa: BLE001 - whatever the caller's source raises is the caller's to see
+            if not execution.done.done():
+                execution.done.set_exception(error)
+            await self.end()
+
+    def _send(self, kind: int, execution: Execution, data: bytes = b"") -> None:
+        self._session.send(frames.pack_numbered(kind, self._number, execution.seq, data))
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def on_frame(self, kind: int, payload: bytes) -> None:
+        execution = self.busy
+        (seq,) = frames.NUMBER.unpack_from(payload)
+        if execution is None or seq != execution.seq:
+            return
+        if kind in (frames.STDOUT, frames.STDERR):
+            self._on_output(execution, kind - frames.STDOUT, payload[4:])
+        elif kind == frames.RESULT:
+            self._on_result(execution, json.loads(payload[4:]))
+        elif kind == frames.STARTED:
+            execution.acknowledge()
+        elif kind == frames.CREDIT:
+            self._input.grant(frames.GRANT.unpack(payload)[1])
+
+    def _on_output(self, execution: Execution, index: int, data: bytes) -> None:
+        try:
+            execution.captured()[index].feed(data)
+        except OutputError as error:
+            if not execution.done.done():
+                execution.done.set_exception(error)
+            self._task(self._end_quietly())
+            return
+        more = self._window.consumed(len(data))
+        if more:
+            self._send(frames.CREDIT, execution, frames.NUMBER.pack(more))
+
+    def _on_result(self, execution: Execution, outcome: dict[str, Any]) -> None:
+        self.busy = None
+        self.idle_since = self.loop.time()
+        self._input.close()
+        self.alive = self.alive and not outcome.get("retire", False)
+        self._send(frames.ACK, execution)
+        done = execution.done
+        if done.done():
+            return
+        stdout, stderr = execution.captured()
+        command = execution.command
+        if "no_directory" in outcome:
+            done.set_exception(self.no_directory(command))
+        elif "no_target" in outcome:
+            done.set_exception(self.no_target(command, str(outcome["no_target"]).encode()))
+        elif "lost" in outcome:
+            self.alive = False
+            done.set_exception(self.lost(outcome.get("started", "unknown"), command, str(outcome["lost"])))
+        elif "shell_ended" in outcome:
+            self.alive = False
+            done.set_result(self.result(execution, int(outcome["shell_ended"]), stdout.value(), stderr.value()))
+        else:
+            self.alive = self.alive and "killed" not in outcome
+            done.set_result(self.result(execution, int(outcome["status"]), stdout.value(), stderr.value()))
+
+    def on_lost(self, why: str) -> None:
+        self.alive = False
+        self._input.close()
+        execution, self.busy = self.busy, None
+        if execution is None or execution.done.done():
+            return
+        started = "yes" if execution.acknowledged else "unknown"
+        execution.done.set_exception(self.lost(started, execution.command, f"was lost: {why}"))  # type: ignore[arg-type]
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    async def _end_quietly(self) -> None:
+        await self.end()
+
+    async def end(self, grace: float = GRACE) -> Result | None:
+        was_alive, self.alive = self.alive, False
+        execution = self.busy
+        if self._number >= 0 and self._session.lost is None and (was_alive or execution is not None):
+            with contextlib.suppress(ConnectError, TimeoutError):
+                async with asyncio.timeout(_END_SECONDS + grace):
+                    await self._session.ask("delete_subshell", subshell=self._number, grace=grace)
+        self._session.detach(self._number)
+        self.busy = None
+        return None if execution is None else self.partial(execution)
+
+    async def aclose(self) -> None:
+        if self._number >= 0:
+            await self.end()
+            self._number = -1
+        for task in [task for task in self._tasks if task is not asyncio.current_task()]:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _task(self, work: Coroutine[object, object, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_NO_BODY = Body(b"")
+
+
+class Window:
+    """How much output of a command may be on its way: about twice what the link holds, found by watching it.
+
+    A window that is used up within two round trips is too small for the link and grows; the growth ends where the
+    link's own rate does. It never begins larger than what would keep others waiting for a moment.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._size = frames.INITIAL_CREDIT
+        self._unreported = 0
+        self._since = 0.0
+        self._first = 0.0
+        self._best = 0.0
+
+    def begin(self) -> None:
+        """A new command: the server starts with the initial credit."""
+        self._size = frames.INITIAL_CREDIT
+        self._unreported = 0
+        self._since = self._first = self._loop.time()
+        self._best = 0.0
+
+    def consumed(self, size: int) -> int:
+        """So many bytes were taken; how many more the server may send."""
+        self._unreported += size
+        if self._unreported < self._size // 2:
+            return 0
+        now = self._loop.time()
+        rate = self._unreported / max(now - self._since, 1e-6)
+        more, self._unreported, self._since = self._unreported, 0, now
+        if rate > self._best * 1.25 and self._size < _MOST_CREDIT:
+            self._best = rate
+            more += self._size
+            self._size *= 2
+        return more
+
+
+class InputCredit:
+    """How many bytes of standard input the server takes now."""
+
+    def __init__(self) -> None:
+        self._room = frames.INITIAL_CREDIT
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def grant(self, size: int) -> None:
+        """The server takes so many more."""
+        self._room += size
+        self._wake()
+
+    def close(self) -> None:
+        """The command has ended: it takes nothing more."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self, wanted: int) -> int:
+        """Up to so many bytes' room; 0 when the command has ended."""
+        while self._room <= 0 and not self._closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._closed:
+            return 0
+        taken = min(wanted, self._room)
+        self._room -= taken
+        return taken
+
+
+def _input(command: Command) -> tuple[bytes, AsyncIterator[bytes] | None]:
+    """Standard input that travels with the command, or the source that it streams from."""
+    stdin = command.stdin
+    if stdin is None:
+        return b"", None
+    if isinstance(stdin, bytes | bytearray | memoryview):
+        data = bytes(stdin)
+        return (data, None) if len(data) <= _INLINE else (b"", _pieces(data))
+    if isinstance(stdin, AsyncIterable):
+        return b"", stdin.__aiter__()
+    return b"", _file(Path(stdin))
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
+
+
+def _file(path: Path) -> AsyncIterator[bytes]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(
+            f"standard input cannot be read from {str(path)!r}: {error.strerror}", errno=error.errno
+        ) from error
+    return _read(fd)
+
+
+async def _read(fd: int) -> AsyncIterator[bytes]:
+    try:
+        while data := await asyncio.to_thread(os.read, fd, _PIECE):
+            yield data
+    finally:
+        os.close(fd)

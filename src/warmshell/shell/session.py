@@ -1,0 +1,303 @@
+"""The client's end of a session: one process at the far end, any number of subshells (see ``docs/protocol.md``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from warmshell.errors import ConnectError, WarmshellError
+from warmshell.protocol import frames
+
+if TYPE_CHECKING:
+    from warmshell.process import Process
+
+_HELLO_SECONDS = 30.0
+_CONTROL_SECONDS = 60.0
+_CLOSE_SECONDS = 5.0
+_NOISE = 64 * 1024  # bytes of banners and start-up files before the hello
+
+LEASE = 30.0
+"""Seconds without a word from the other side after which each side takes it for dead."""
+
+
+class NoPython(ConnectError):
+    """There is no Python at the far end: the stream is a plain ``sh`` now."""
+
+
+class Subshell(Protocol):
+    """What is told of the frames for one subshell."""
+
+    def on_frame(self, kind: int, payload: bytes) -> None:
+        """A frame for it."""
+
+    def on_lost(self, why: str) -> None:
+        """The session is gone."""
+
+
+class Session:
+    """One session over a process that somebody else opened.
+
+    Args:
+        process: its streams.
+        token: what the hello must carry.
+        location: the name of the location, for errors.
+
+    Attributes:
+        python: the version of the far Python.
+        lost: why the session is gone, or ``None``.
+    """
+
+    def __init__(self, process: Process, token: str, location: str) -> None:
+        self._process = process
+        self._token = token.encode()
+        self._location = location
+        self._loop = asyncio.get_running_loop()
+        self._decoder = frames.FrameDecoder()
+        self._outbox = Outbox(process, self._on_broken)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._asked = 0
+        self._subshells: dict[int, Subshell] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop_reading: Callable[[], None] | None = None
+        self._heard = self._loop.time()
+        self.python = ""
+        self.lost: str | None = None
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self, archive: bytes, **options: Any) -> None:
+        """Greet the far end, send it the server and start it.
+
+        Args:
+            archive: what ``warmshell.server.pack`` makes.
+            **options: of the ``start`` request.
+
+        Raises:
+            NoPython: there is none; the process is a plain ``sh`` now.
+            ConnectError: the far end says something else, or nothing.
+        """
+        try:
+            async with asyncio.timeout(_HELLO_SECONDS):
+                kind, rest = await self._hello()
+        except TimeoutError:
+            raise ConnectError("the far end does not answer", location=self._location) from None
+        if kind != b"python":
+            raise NoPython("there is no Python 3.8 or later at the far end", location=self._location)
+        self._outbox.put(len(archive).to_bytes(4, "big") + archive)
+        self._stop_reading = self._process.stdout.subscribe(self._on_data, self._on_end)
+        self._task(self._drain_stderr())
+        if rest:
+            self._on_data(rest)
+        await self.ask("start", lease=LEASE, **options)
+        self._task(self._beat())
+
+    async def _hello(self) -> tuple[bytes, bytes]:
+        """The kind of the far end, and what came after its hello."""
+        seen = b""
+        mark = b"warmshell-hello " + self._token + b" "
+        while len(seen) < _NOISE:
+            data = await self._process.stdout.receive()
+            if not data:
+                break
+            seen += data
+            at = seen.find(mark)
+            end = seen.find(b"\n", at) if at >= 0 else -1
+            if end >= 0:
+                words = seen[at + len(mark) : end].split()
+                self.python = words[1].decode("ascii", "replace") if len(words) > 1 else ""
+                return words[0] if words else b"", seen[end + 1 :]
+        said = (seen[-300:] + self._process.stderr.rest()[-300:]).decode("utf-8", "replace").strip()
+        raise ConnectError(
+            "the far end did not start a session" + (f"; it said: {said}" if said else ""), location=self._location
+        )
+
+    async def _drain_stderr(self) -> None:
+        with contextlib.suppress(WarmshellError, OSError):
+            async for _ in self._process.stderr:
+                pass
+
+    async def _beat(self) -> None:
+        """Let the server know that this client lives, and notice when the server does not."""
+        while self.lost is None:
+            await asyncio.sleep(LEASE / 4)
+            if self._loop.time() - self._heard > LEASE:
+                self._on_broken("the far end has been silent for too long")
+                return
+            self._asked += 1
+            self._control({"id": self._asked, "op": "ping"})
+
+    async def aclose(self) -> None:
+        """End the session and everything in it."""
+        self._lose("the session was closed")
+        if self._stop_reading is not None:
+            self._stop_reading()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._outbox.aclose()
+        await self._process.stdin.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._process.wait()
+        await self._process.aclose()
+
+    # -- talking ----------------------------------------------------------------------------------------------------
+
+    async def ask(self, op: str, **arguments: Any) -> Any:
+        """One request on the control channel.
+
+        Raises:
+            ConnectError: the session is gone, or the server refuses.
+        """
+        if self.lost is not None:
+            raise ConnectError(f"the session is gone: {self.lost}", location=self._location)
+        self._asked += 1
+        number = self._asked
+        answer = self._answers[number] = self._loop.create_future()
+        self._control({"id": number, "op": op, **arguments})
+        try:
+            async with asyncio.timeout(_CONTROL_SECONDS):
+                return await answer
+        except TimeoutError:
+            raise ConnectError(f"the session server did not answer {op!r}", location=self._location) from None
+        finally:
+            self._answers.pop(number, None)
+
+    def _control(self, message: dict[str, Any]) -> None:
+        self.send(frames.pack(frames.CONTROL, 0, json.dumps(message).encode()))
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame, in order, without waiting."""
+        self._outbox.put(frame)
+
+    async def flushed(self) -> None:
+        """Return when what was sent is out: back-pressure for those that send much."""
+        await self._outbox.flushed()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits to go out."""
+        return self._outbox.pending > 0
+
+    def attach(self, number: int, subshell: Subshell) -> None:
+        """Have the frames for a subshell given to it."""
+        self._subshells[number] = subshell
+
+    def detach(self, number: int) -> None:
+        """The subshell is gone."""
+        self._subshells.pop(number, None)
+
+    # -- listening --------------------------------------------------------------------------------------------------
+
+    def _on_data(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            for kind, number, payload in self._decoder.feed(data):
+                if kind == frames.CONTROL:
+                    self._on_control(json.loads(payload))
+                elif number in self._subshells:
+                    self._subshells[number].on_frame(kind, payload)
+        except (ValueError, KeyError) as error:
+            self._on_broken(f"the far end sent what is no frame: {error}")
+
+    def _on_control(self, message: dict[str, Any]) -> None:
+        answer = self._answers.pop(message.get("id", -1), None)
+        if answer is None or answer.done():
+            return
+        if "error" in message:
+            problem = message["error"]
+            text = f"the session server refused: {problem.get('message', problem)}"
+            answer.set_exception(ConnectError(text, location=self._location, errno=problem.get("errno")))
+        else:
+            answer.set_result(message.get("ok"))
+
+    def _on_end(self) -> None:
+        self._lose("the connection has ended")
+
+    def _on_broken(self, why: str) -> None:
+        if self.lost is None:
+            self._lose(why)
+            self._task(self._kill())
+
+    async def _kill(self) -> None:
+        await self._process.kill(0.0)
+
+    def _lose(self, why: str) -> None:
+        if self.lost is not None:
+            return
+        self.lost = why
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectError(f"the session is gone: {why}", location=self._location))
+        for subshell in list(self._subshells.values()):
+            subshell.on_lost(why)
+        self._subshells.clear()
+
+    def _task(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Outbox:
+    """Frames on their way out: written at once where the stream takes them, else in order by a task.
+
+    Args:
+        process: whose standard input they go to.
+        on_broken: told when it takes no more.
+    """
+
+    def __init__(self, process: Process, on_broken: Callable[[str], None]) -> None:
+        self._stream = process.stdin
+        self._on_broken = on_broken
+        self._waiting: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self.pending = 0
+
+    def put(self, data: bytes) -> None:
+        """Send the bytes after all others."""
+        if self._task is None:
+            try:
+                sent = self._stream.send_some(data)
+            except OSError:
+                self._on_broken("the connection is broken")
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._task = asyncio.ensure_future(self._write())
+        self._waiting.append(data)
+        self.pending += len(data)
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                chunk = b"".join(self._waiting)
+                self._waiting.clear()
+                await self._stream.send(chunk)
+                self.pending -= len(chunk)
+        except (OSError, WarmshellError):
+            self._on_broken("the connection is broken")
+        finally:
+            self._task = None
+
+    async def flushed(self) -> None:
+        """Return when everything is out, or will never be."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def aclose(self) -> None:
+        """Send nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+
+def new_token() -> str:
+    """A token for a hello."""
+    return secrets.token_hex(8)
