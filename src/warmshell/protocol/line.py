@@ -13,7 +13,8 @@ from .dialect import dialect
 from .quoting import one_line, quote, quote_all
 from .request import TAG, assignments
 
-READER = b"IFS= read -r W&&N='\n'&&eval \"$W\""
+# Names that no environment brings along: an exported variable would reach the command with the reader's value.
+READER = b"IFS= read -r _warm_line&&_warm_nl='\n'&&eval \"$_warm_line\""
 
 
 def reader_words() -> list[bytes]:

@@ -56,6 +56,7 @@ def too_long(words: Iterable[bytes], env: Mapping[bytes, bytes] | None, arg_max:
 def one_line(text: bytes) -> bytes:
     """Shell text with the same meaning on one line, for readers that take a line: ``read -r`` and ``eval``.
 
-    Newlines may stand inside single quotes only; the reader sets ``N`` to a newline before it evaluates the text.
+    Newlines may stand inside single quotes only; the reader sets ``_warm_nl`` to a newline before it evaluates the
+    text.
     """
-    return text.replace(b"\n", b"'\"$N\"'")
+    return text.replace(b"\n", b"'\"$_warm_nl\"'")
