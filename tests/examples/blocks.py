@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^<!-- (runnable|prints) -->\n+```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"<!-- (?:runnable|prints) -->")
+MARK = re.compile(r"^<!-- (?:runnable|prints) -->$", re.MULTILINE)
 END = "\0\n"
 
 
@@ -55,19 +55,20 @@ def blocks(path: Path) -> list[Block]:
     return found
 
 
-async def run(path: Path) -> None:
-    """Run the Python blocks of a text in this process."""
+def run(path: Path) -> None:
+    """Run the Python blocks of a text in this process, those that await on one event loop."""
     names: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks(path):
-        if block.language == "python":
-            code = "\n" * (block.line - 1) + block.code  # so that a traceback names lines of the text
-            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-            value = eval(compile(code, str(path), "exec", flags), names)
-            if inspect.isawaitable(value):
-                await value
-            sys.stdout.write(END)
-            sys.stdout.flush()
+    with asyncio.Runner() as runner:
+        for block in blocks(path):
+            if block.language == "python":
+                code = "\n" * (block.line - 1) + block.code  # so that a traceback names lines of the text
+                flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+                value = eval(compile(code, str(path), "exec", flags), names)
+                if inspect.iscoroutine(value):
+                    runner.run(value)
+                sys.stdout.write(END)
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1])))
+    run(Path(sys.argv[1]))
