@@ -68,8 +68,9 @@ class Pool:
         there is no other, once more to the same one), ahead of those that wait. No other is run again.
 
         Args:
-            command: as for ``Location.run``, and so are the options.
+            command: as for ``Location.run``.
             on: the only location to run at, or its name; by default the one with the most room.
+            **options: as for ``Location.run``.
 
         Raises:
             ClosedError: the pool was closed before the command began; nothing was run.
