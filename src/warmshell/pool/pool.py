@@ -78,10 +78,9 @@ class Pool:
             LocationError: ``on`` is no location of this pool.
         """
         where = self._where(on)
-        at = self._slots.take(where)
-        if at is None:
+        if (at := self._slots.take(where)) is None:
             at = await self._admit(self._wait(where))
-        tried: tuple[int, ...] = ()
+        tried: list[int] = []
         task = asyncio.current_task()
         while True:
             if task is not None:
@@ -89,7 +88,7 @@ class Pool:
             try:
                 result = await self._runners[at].run(command, **options)
             except BaseException as error:
-                tried += (at,)
+                tried.append(at)
                 again = self._elsewhere(error, tried, where, command, options)
                 if again is None:
                     self._raise(error, task, command)
@@ -298,7 +297,7 @@ class Pool:
     def _elsewhere(
         self,
         error: BaseException,
-        tried: tuple[int, ...],
+        tried: list[int],
         where: int | None,
         command: Runnable,
         options: dict[str, Any],
