@@ -55,15 +55,24 @@ def dialect_of(name: str) -> Dialect:
 
 
 def evaluate(
-    shell: Dialect, script: bytes, *, stdin: bytes | None = None, cwd: Path | None = None, env: dict[bytes, bytes] | None = None
-) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+    shell: Dialect,
+    script: bytes,
+    *,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    env: dict[bytes, bytes] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
     """What a shell does with a script: from standard input, as warm shells get it, or, if that is used, as words."""
-    if stdin is None:
-        return subprocess.run(
-            shell.argv, input=script, capture_output=True, cwd=cwd, env=env or ENV, check=False, timeout=60
-        )
-    words = [*shell.argv, b"-c", script]
-    return subprocess.run(words, input=stdin, capture_output=True, cwd=cwd, env=env or ENV, check=False, timeout=60)
+    words = list(shell.argv) if stdin is None else [*shell.argv, b"-c", script]
+    return subprocess.run(
+        words,
+        input=script if stdin is None else stdin,
+        capture_output=True,
+        cwd=cwd,
+        env=env or ENV,
+        check=False,
+        timeout=60,
+    )
 
 
 def printed_words(done: subprocess.CompletedProcess[bytes]) -> list[bytes]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from warmshell.protocol.quoting import MAX_WORD, is_name, one_line, quote, quote_all, too_long
 
-from .real_shells import ENV, evaluate, every_shell, hard_bytes, hard_words, printed_words, slowly
+from .real_shells import evaluate, every_shell, hard_bytes, hard_words, printed_words, slowly
 
 PRINT = b"env printf '%s\\0' "  # the program: shells differ in their builtins
 READ_LINE = b"IFS= read -r L;_warm_nl='\n';eval \"$L\""
@@ -70,7 +70,7 @@ def test_no_names_by_a_shell(name):
     assert done.returncode != 0
 
 
-# -- what the kernel passes ---------------------------------------------------------------------------------------------
+# -- what the kernel passes -------------------------------------------------------------------------------------------
 
 
 def accepted(words: list[bytes], env: dict[bytes, bytes]) -> bool:

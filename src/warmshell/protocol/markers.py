@@ -33,14 +33,24 @@ def marker_frame(marker: bytes, stdin: bytes, stdout: bytes | None, stderr: byte
 
 def printf_pipe(data: bytes) -> bytes:
     """Shell text that writes these bytes into a pipe, whatever they are: ``printf '…' |``."""
-    return b"printf '" + b"".join([_PRINTF[byte] for byte in data]) + b"'|"
+    if len(data) <= _PRINTF_BYTES:
+        return _printf(data) + b"|"
+    pieces = [_printf(data[start : start + _PRINTF_BYTES]) for start in range(0, len(data), _PRINTF_BYTES)]
+    return b"{ " + b";".join(pieces) + b";}|"
+
+
+def _printf(data: bytes) -> bytes:
+    return b"printf '" + b"".join([_PRINTF[byte] for byte in data]) + b"'"
 
 
 def _printf_byte(byte: int) -> bytes:
-    plain = 32 <= byte < 127 and byte not in b"%\\'"
+    # Not "-": the first word would be taken for an option.
+    plain = 32 <= byte < 127 and byte not in b"%\\'-"
     return bytes([byte]) if plain else b"\\%03o" % byte
 
 
+# In mksh, printf is a program, so that its word is bounded by the kernel: four bytes for each of these.
+_PRINTF_BYTES = 30_000
 _PRINTF = [_printf_byte(byte) for byte in range(256)]
 
 

@@ -11,6 +11,7 @@ of it has run nothing. What it reports, one line each::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from .dialect import Dialect, builtin_equals_program
@@ -164,19 +165,21 @@ class Report:
         self.retire = retire
 
 
+_REPORT = re.compile(rb"(\d{1,18}) (?:(s)|c (\d{1,18})|(\d{1,18})( x)?)\Z")
+
+
 def parse_report(line: bytes) -> Report:
     """The report that a line is.
 
     Raises:
         ValueError: for any other line: the framing is not certain any more.
     """
-    parts = line.split()
-    if len(parts) == 2:
-        if parts[1] == b"s":
-            return Report(int(parts[0]), "started")
-        return Report(int(parts[0]), "ended", int(parts[1]))
-    if len(parts) == 3 and parts[1] == b"c":
-        return Report(int(parts[0]), "no-directory", int(parts[2]))
-    if len(parts) == 3 and parts[2] == b"x":
-        return Report(int(parts[0]), "ended", int(parts[1]), retire=True)
-    raise ValueError(f"not a report: {line[:80]!r}")
+    found = _REPORT.match(line)
+    if found is None:
+        raise ValueError(f"not a report: {line[:80]!r}")
+    seq, start, no_directory, status, retire = found.groups()
+    if start:
+        return Report(int(seq), "started")
+    if no_directory:
+        return Report(int(seq), "no-directory", int(no_directory))
+    return Report(int(seq), "ended", int(status), retire=retire is not None)
