@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,42 @@ def test_a_dry_run_does_not_read_ahead_or_run(warm) -> None:
     assert warm.output("map", "--dry-run", "nosuchprogram", stdin=b"1\n") == b"nosuchprogram 1\n"
 
 
+def test_a_value_that_cannot_be_placed_fails_its_job_only(warm) -> None:
+    done = warm("map", "-k", "echo $(({} + 1))", ":::", "1", "a[$(touch pwned)]", "3")
+    assert (done.returncode, done.stdout) == (1, b"2\n4\n")
+    assert b"job 2 failed" in done.stderr
+    assert os.listdir(warm.where) == []
+
+
+def test_output_that_cannot_be_written_is_one_sentence(warm) -> None:
+    for words in (["map", "echo", ":::", "1"], ["run", "echo", "1"], ["doctor"], ["--help"]):
+        with open("/dev/full", "wb") as full:
+            process = warm.start(*words, stdout=full)
+            err = process.communicate(timeout=30)[1]
+        assert process.returncode == 2
+        assert err == b"warm: cannot write to standard output: No space left on device\n"
+
+
+def test_closed_descriptors_are_not_mixed_up_with_ours(warm) -> None:
+    for words in ("run cat", "map echo", "run true", "map echo ::: 1 > /dev/null"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" -m warmshell {words} <&- 2>&-', sys.executable],
+            env=warm.env,
+            timeout=30,
+            stdout=-1,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, b""), words
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m warmshell run echo hello >&-', sys.executable],
+        env=warm.env,
+        timeout=30,
+        stderr=-1,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"warm: cannot write to standard output: Bad file descriptor\n")
+
+
 # -- halting -----------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +299,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(warm) -> None:
 
 def test_endless_input_is_not_read_ahead(warm, until) -> None:
     read, write = os.pipe()
-    process = warm.start("map", "-j2", "sleep 600", stdin=read)
+    process = warm.start("map", "-j2", "sleep 600; : {}", stdin=read)
     os.close(read)
     os.set_blocking(write, False)
     sent = 0
@@ -295,6 +333,19 @@ def test_large_output_takes_little_memory(warm) -> None:
     assert used.ru_maxrss < 160 * 1024, (used.ru_maxrss, before)
 
 
+def test_a_reader_that_sleeps_does_not_delay_ctrl_c(warm, until) -> None:
+    process = warm.start("map", "-j2", "--progress", "yes {}; sleep 600", ":::", "1", "2", "3")
+    big = warm.start("map", "-j2", "--progress", "head -c 1000000 /dev/zero; echo {} >> ended", ":::", "1", "2", "3")
+    until((warm.where / "ended").exists)  # the output of one job now fills the pipe, which nobody reads
+    for one in (process, big):
+        one.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert big.wait(20) == 130
+    for one in (process, big):
+        one.stdout.close()
+        one.stderr.close()
+
+
 # -- a terminal ----------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +369,37 @@ def test_progress_on_a_terminal(warm) -> None:
     assert b"\x1b[2K" in seen
     assert b"1/3 done" in seen
     assert seen.rstrip().split(b"\x1b[2K")[-1].startswith(b"3/3 done")
+
+
+def test_output_and_progress_share_a_terminal(warm) -> None:
+    ours, theirs = os.openpty()
+    process = warm.start("map", "-j1", "-k", "sleep 0.15; echo line-{}", ":::", *"12345", stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    screen = Screen()
+    screen.read(ours)
+    assert process.wait(20) == 0
+    assert screen.lines[:5] == [f"line-{n}" for n in range(1, 6)]
+    assert screen.lines[5].startswith("5/5 done")
+    assert b"1/5 done" in screen.raw
+
+
+class Screen:
+    """What a terminal shows, as far as carriage return, newline and erasing a line go."""
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self.lines: list[str] = []
+
+    def read(self, fd: int) -> None:
+        try:
+            while data := os.read(fd, 65536):
+                self.raw += data
+        except OSError:
+            pass
+        os.close(fd)
+        for line in self.raw.decode().split("\r\n"):
+            kept = line.split("\x1b[2K")[-1].rpartition("\r")[2]
+            self.lines.append(re.sub(r"\x1b\[[0-9;]*m", "", kept))
 
 
 def test_progress_in_lines_when_asked(warm) -> None:

@@ -133,6 +133,26 @@ def test_a_terminal_of_its_own(warm) -> None:
     assert (done.returncode, done.stdout) == (0, b"yes\r\n")
 
 
+@pytest.mark.parametrize(("keys", "status"), [(b"\x04", 0), (b"\x03", 130)])
+def test_keys_go_to_the_terminal_of_the_command(warm, keys: bytes, status: int) -> None:
+    import termios
+
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    process = warm.start("run", "--pty", "-c", "echo ready; cat; exit $?", stdin=theirs, stdout=theirs, stderr=theirs)
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(ours, 1024)
+    os.write(ours, b"hello\r")
+    while seen.count(b"hello") < 2:  # typed, and shown by cat
+        seen += os.read(ours, 1024)
+    os.write(ours, keys)
+    assert process.wait(20) == status
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
+
+
 def test_a_gigabyte_flows_in_little_memory(warm) -> None:
     code = (
         "import resource, subprocess, sys\n"

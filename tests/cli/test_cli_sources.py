@@ -65,8 +65,8 @@ def test_separators() -> None:
 
 async def rows(*sources: Source, **options) -> list[tuple[str, ...]]:
     with Inputs(sources, **options) as inputs:
-        found = [row async for row in inputs.rows()]
         total = inputs.total()
+        found = [row async for row in inputs.rows()]
     assert total in (None, len(found))
     return found
 
@@ -101,6 +101,14 @@ async def test_values_of_a_file_are_read_as_they_are_asked_for() -> None:
         os.close(read)
         if write >= 0:
             os.close(write)
+
+
+@pytest.mark.parametrize(("content", "total"), [("", 0), ("a", 1), ("a\n", 1), ("\n", 1), ("a\nb", 2)])
+def test_the_values_of_a_file_are_counted(content: str, total: int, tmp_path) -> None:
+    path = tmp_path / "in"
+    path.write_text(content)
+    with Inputs([Source(("x", "y")), Source(path=str(path))]) as inputs:
+        assert inputs.total() == 2 * total
 
 
 @pytest.mark.parametrize("name", ["nosuch", "."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -13,6 +14,27 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Args:
         argv: the words after ``warm``; those of this process by default.
     """
-    from warmshell.cli.group import run
+    _open_standard_streams()
+    try:
+        from warmshell.cli.group import run
 
-    sys.exit(run(argv))
+        status = run(argv)
+    except KeyboardInterrupt:  # so early that nothing has been started, or so late that nothing is left
+        status = 130
+    sys.exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Fill descriptors 0, 1 and 2 where the caller closed them, before a pipe of ours gets such a number.
+
+    Input is empty then; writing output fails, as it does for other programs.
+    """
+    for wanted, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(wanted)
+        except OSError:
+            fd = os.open(os.devnull, mode)
+            if fd != wanted:
+                os.dup2(fd, wanted)
+                os.close(fd)
+            os.set_inheritable(wanted, True)

@@ -44,6 +44,9 @@ def run_async(main: Coroutine[Any, Any, int]) -> int:
         return 128 + received[0]
     except BrokenPipeError:  # told here, as click would make exit status 1 of it
         return broken_pipe()
+    finally:
+        if received:  # all is cleaned up: another Ctrl-C must not turn the exit into a traceback
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 128 + received[0] if received else status
 
 

@@ -15,7 +15,7 @@ from warmshell.cli.outcome import Outcome
 from warmshell.cli.printer import Printer
 from warmshell.cli.progress import Meter
 from warmshell.cli.sources import readable
-from warmshell.errors import ClosedError, CommandTimeout, WarmshellError
+from warmshell.errors import ClosedError, CommandError, CommandTimeout, WarmshellError
 
 if TYPE_CHECKING:
     from warmshell.command import Result
@@ -108,13 +108,22 @@ class Engine:
             if task is None:
                 self._ended_input()
                 return
-            slot = heapq.heappop(self._free)
-            script = self._plan.shape.script(task, slot)
             self._begun += 1
             self._printer.started(task.seq)
-            running = asyncio.ensure_future(self._job(task, slot, script))
-            self._running.add(running)
-            running.add_done_callback(self._left)
+            self._start(task)
+
+    def _start(self, task: Task) -> None:
+        slot = heapq.heappop(self._free)
+        try:
+            script = self._plan.shape.script(task, slot)
+        except CommandError as error:
+            heapq.heappush(self._free, slot)
+            now = time.time()
+            self._ended(Outcome(task, self._plan.shape.template.text, None, error, 0, now, now))
+            return
+        running = asyncio.ensure_future(self._job(task, slot, script))
+        self._running.add(running)
+        running.add_done_callback(self._left)
 
     def _ended_input(self) -> None:
         self._meter.total = self._halt.total = self._begun
@@ -139,6 +148,9 @@ class Engine:
         finally:
             heapq.heappush(self._free, slot)
             self._printer.changed.set()
+        self._ended(outcome)
+
+    def _ended(self, outcome: Outcome) -> None:
         action = self._halt.ended(outcome.status)
         self._meter.ended(time.monotonic(), ok=outcome.status == 0)
         self._printer.put(outcome)
@@ -182,7 +194,7 @@ class Engine:
 
     def _announce(self, action: Action, outcome: Outcome) -> None:
         how = f"failed with status {outcome.status}" if outcome.status else "succeeded"
-        others = len(self._running) - 1
+        others = max(0, len(self._running) - 1)
         rest = f"ending {others} that still run" if action == "now" else f"waiting for {others} that still run"
         self._printer.note(f"stopping after job {outcome.task.seq} {how}, {rest}: {readable(outcome.command)}")
 

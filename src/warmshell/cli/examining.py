@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-import click
-
 from warmshell.cli.checks import PROBE, SHELLS, Check, judge, parse
+from warmshell.cli.output import write_out
 from warmshell.connector import connect
 from warmshell.errors import LocationError, WarmshellError
 from warmshell.location import Location
@@ -65,14 +64,18 @@ async def _works(place: Location) -> bool:
 
 def _show(name: str, checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"location": name, "checks": [check.fields() for check in checks]}))
+        _say(json.dumps({"location": name, "checks": [check.fields() for check in checks]}))
     elif os.isatty(1):
         _show_table(name, checks)
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
             advice = f"  -> {check.advice}" if check.advice else ""
-            click.echo(f"{name}  {_MARKS[check.state]:7}  {check.name:{width}}  {check.found or '-'}{advice}")
+            _say(f"{name}  {_MARKS[check.state]:7}  {check.name:{width}}  {check.found or '-'}{advice}")
+
+
+def _say(line: str) -> None:
+    write_out(1, f"{line}\n".encode("utf-8", "surrogateescape"))
 
 
 def _show_table(name: str, checks: Sequence[Check]) -> None:

@@ -62,6 +62,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except WarmshellError as error:
         return complain(str(error))
+    except OSError as error:  # from printing help: every other one has been given words where it arose
+        return complain(f"cannot write to standard output: {error.strerror}")
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
 
@@ -76,7 +78,8 @@ def _run(argv: Sequence[str] | None) -> int:
         status = BAD_INPUT
     except click.ClickException as error:
         status = complain(_usage(error))
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     return status if isinstance(status, int) else 0
 
 

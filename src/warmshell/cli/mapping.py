@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import time
@@ -16,7 +18,7 @@ from warmshell.cli.engine import Engine, Plan
 from warmshell.cli.halt import Halt, Policy
 from warmshell.cli.joblog import Joblog, unfinished
 from warmshell.cli.jobs import Shape, Task, resumed, tasks
-from warmshell.cli.output import Writer, write_all
+from warmshell.cli.output import Writer, write_out
 from warmshell.cli.places import check_places, opened, processors, slots_at
 from warmshell.cli.printer import Printer, Shown, same_terminal
 from warmshell.cli.progress import Bar, Display, Lines, Meter
@@ -28,6 +30,7 @@ from warmshell.location import Location
 
 Places = Sequence[tuple[Location, int]]
 
+_LAST_WORDS = 0.5  # seconds for the last state of the progress display
 _MOST_MEMORY = 128 * 1024 * 1024  # of captured output of all running jobs, before it spills to files
 
 
@@ -118,7 +121,7 @@ async def mapped(settings: Settings) -> int:
 
 def _hint_at_terminal(settings: Settings) -> None:
     if any(source.path == STDIN for source in settings.sources) and os.isatty(0) and os.isatty(2):
-        write_all(2, b"warm: reading values from the terminal, one a line; Ctrl-D ends them\n")
+        write_out(2, b"warm: reading values from the terminal, one a line; Ctrl-D ends them\n")
 
 
 async def _dry_run(settings: Settings, inputs: Inputs) -> int:
@@ -127,7 +130,7 @@ async def _dry_run(settings: Settings, inputs: Inputs) -> int:
     slots = shape.slots
     async for task in tasks(inputs.rows(), shape):
         line = (shape.script(task, (task.seq - 1) % slots + 1) + "\n").encode("utf-8", "surrogateescape")
-        await writer.do(partial(write_all, 1, line))
+        await writer.do(partial(write_out, 1, line))
     return 0
 
 
@@ -142,10 +145,10 @@ async def _run(settings: Settings, inputs: Inputs, places: Places) -> int:
     shape = _shape(settings, slots)
     results = Results(exact(settings.results)) if settings.results is not None else None
     joblog = _joblog(settings)
+    total = _total(inputs, settings)
     jobs, first = await _primed(_owed(inputs, shape, joblog, settings))
     if joblog is not None:
         joblog.begin()
-    total = _total(inputs, settings)
     meter = Meter(time.monotonic(), total)
     halt = Halt(settings.policy, total)
     printer = Printer(_shown(settings, results, joblog, places, meter), Writer())
@@ -155,7 +158,8 @@ async def _run(settings: Settings, inputs: Inputs, places: Places) -> int:
         async with Pool([place for place, _ in places], per_location=caps) as pool:
             await Engine(plan, pool, printer, halt, meter).run(_again(first, jobs))
     finally:
-        await printer.finish()
+        with contextlib.suppress(TimeoutError):  # on a terminal that is stopped, or not read, this may block
+            await asyncio.wait_for(printer.finish(), _LAST_WORDS)
         if joblog is not None:
             joblog.close()
     return halt.exit_status()
@@ -193,7 +197,7 @@ async def _again(first: Task | None, jobs: AsyncIterator[Task]) -> AsyncIterator
 
 def _total(inputs: Inputs, settings: Settings) -> int | None:
     rows = inputs.total()
-    if rows is None or settings.fill or settings.joblog is not None:
+    if rows is None or settings.fill or settings.resume or settings.resume_failed:
         return None
     return -(-rows // (settings.per_job or 1))
 

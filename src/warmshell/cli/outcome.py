@@ -30,7 +30,6 @@ class Outcome:
         attempts: how often it was run.
         started: seconds since the epoch, of the last attempt.
         ended: seconds since the epoch.
-        skipped: it was ended because of ``--halt now``: nothing is told of it.
     """
 
     task: Task
@@ -40,7 +39,6 @@ class Outcome:
     attempts: int
     started: float
     ended: float
-    skipped: bool = False
 
     @property
     def status(self) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
+from warmshell.errors import OutputError
+
 if TYPE_CHECKING:
     from warmshell.command import Output
 
@@ -30,6 +32,22 @@ def write_all(fd: int, data: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
             select.select([], [fd], [])
+
+
+def write_out(fd: int, data: bytes) -> None:
+    """Write to standard output or standard error.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+        OutputError: anything else is wrong, such as a full disk.
+    """
+    try:
+        write_all(fd, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if fd == 1 else "standard error"
+        raise OutputError(f"cannot write to {name}: {error.strerror}") from None
 
 
 def tagged(parts: Iterable[bytes], tag: bytes) -> Iterator[bytes]:

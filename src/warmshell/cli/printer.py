@@ -12,7 +12,7 @@ from functools import partial
 
 from warmshell.cli.joblog import Joblog
 from warmshell.cli.outcome import Outcome, joined
-from warmshell.cli.output import Writer, write_all
+from warmshell.cli.output import Writer, write_out
 from warmshell.cli.progress import Display
 from warmshell.cli.results import Results
 
@@ -127,7 +127,7 @@ class Printer:
     def _show(self, batch: list[Outcome]) -> None:
         shown = self._shown
         if shown.shared_terminal and shown.display is not None:
-            write_all(2, shown.display.hide())
+            write_out(2, shown.display.hide())
         quiet = shown.results is None and shown.joblog is None and not any(map(_says, batch))
         if quiet:  # only standard output: few large writes instead of one for every job
             self._write(1, joined(part for outcome in batch for part in self._output(outcome)))
@@ -143,8 +143,6 @@ class Printer:
 
     def _show_one(self, outcome: Outcome) -> None:
         shown = self._shown
-        if outcome.skipped:
-            return
         if shown.results is not None:
             shown.results.write(outcome.task.rows, outcome.task.seq, outcome.stream("stdout"), outcome.stream("stderr"))
         self._write(1, joined(self._output(outcome)))
@@ -157,8 +155,6 @@ class Printer:
             shown.joblog.write(outcome.entry(shown.hosts.get(outcome.location, outcome.location or ":")))
 
     def _output(self, outcome: Outcome) -> Iterator[bytes]:
-        if outcome.skipped:
-            return iter(())
         if self._shown.json:
             return outcome.json()
         if self._shown.results is not None:
@@ -167,21 +163,21 @@ class Printer:
 
     def _write(self, fd: int, parts: Iterator[bytes]) -> None:
         for part in parts:
-            write_all(fd, part)
+            write_out(fd, part)
             self._line_is_open = self._shown.shared_terminal and not part.endswith(b"\n")
 
     def _write_beside(self, parts: Iterator[bytes]) -> None:
         """Write to standard error, where the progress display may stand."""
         for part in parts:
             if self._shown.display is not None:
-                write_all(2, self._shown.display.hide())
-            write_all(2, part)
+                write_out(2, self._shown.display.hide())
+            write_out(2, part)
             self._line_is_open = not part.endswith(b"\n")
 
     def _draw(self, *, last: bool = False) -> None:
         display = self._shown.display
         if display is not None and (last or not self._line_is_open):
-            write_all(2, display.show(time.monotonic(), last=last))
+            write_out(2, display.show(time.monotonic(), last=last))
 
     async def finish(self) -> None:
         """Leave the last state of the display behind."""

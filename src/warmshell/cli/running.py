@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from warmshell.cli.common import DEFAULT_LOCATION, environment, exact, seconds
-from warmshell.cli.output import Writer, write_all
+from warmshell.cli.output import Writer, write_out
 from warmshell.cli.sources import read_some
 from warmshell.connector import connect
 from warmshell.errors import CommandError
@@ -61,13 +62,31 @@ async def ran(request: Request) -> int:
         if not limit.expired():
             raise
     text = f"warm: the command did not end within {request.timeout:g} s; it and its descendants were ended\n"
-    await Writer().do(partial(write_all, 2, text.encode()))
+    await Writer().do(partial(write_out, 2, text.encode()))
     return TIME_IS_OVER
 
 
 async def _run(request: Request) -> int:
     async with connect(request.location) as node, node.open(request.words, **request.options) as process:
-        return await _joined(process)
+        with _raw_terminal() if request.pty else contextlib.nullcontext():
+            return await _joined(process)
+
+
+@contextlib.contextmanager
+def _raw_terminal() -> Iterator[None]:
+    """Our terminal, if it is one, hands every key to the command's: Ctrl-C too, and nothing is echoed twice."""
+    if not os.isatty(0):
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 async def _joined(process: Process) -> int:
@@ -106,4 +125,4 @@ async def _feed(stdin: ByteSendStream) -> None:
 async def _show(stream: ByteReceiveStream, fd: int) -> None:
     writer = Writer()
     while data := await stream.receive():
-        await writer.do(partial(write_all, fd, data))
+        await writer.do(partial(write_out, fd, data))

@@ -19,6 +19,7 @@ SEPARATORS = (":::", ":::+", "::::", "::::+")
 Row = tuple[str, ...]
 
 _READ = 65536
+_COUNTED = 64 * 1024 * 1024  # of a file that is read once more, only for the progress display
 _LONGEST = 16 * 1024 * 1024  # of one value: no program can be given more, and memory stays bounded
 
 
@@ -128,15 +129,16 @@ class Inputs:
                     os.close(fd)
 
     def total(self) -> int | None:
-        """How many rows there will be, as far as that is known without reading a file."""
+        """How many rows there will be; ``None`` when that shows only as they come. To be asked before reading."""
         sizes: list[int] = []
-        for source in self._sources:
-            if source.values is None:
+        for source, fd in zip(self._sources, self._files, strict=True):
+            size = len(source.values) if source.values is not None else _count(fd, self._separator)
+            if size is None:
                 return None
             if source.linked:
-                sizes[-1] = min(sizes[-1], len(source.values))
+                sizes[-1] = min(sizes[-1], size)
             else:
-                sizes.append(len(source.values))
+                sizes.append(size)
         return math.prod(sizes)
 
     async def rows(self) -> AsyncIterator[Row]:
@@ -194,6 +196,16 @@ def _opened(path: str) -> int:
         name = "standard input" if path == STDIN else path
         raise InputError(f"cannot read {name}: {error.strerror}") from None
     return fd
+
+
+def _count(fd: int | None, separator: bytes) -> int | None:
+    """The values in what is left of a regular file of moderate size."""
+    if fd is None or not stat.S_ISREG(os.fstat(fd).st_mode) or os.fstat(fd).st_size > _COUNTED:
+        return None
+    count, at, last = 0, os.lseek(fd, 0, os.SEEK_CUR), separator
+    while data := os.pread(fd, _READ, at):
+        count, at, last = count + data.count(separator), at + len(data), data[-1:]
+    return count + (last != separator)
 
 
 async def read_some(fd: int, name: str) -> bytes:
