@@ -15,7 +15,8 @@ from .test_examples import ROOT, with_warm
 
 TEXTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-_TEST = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
+_FILE = re.compile(r"`((?:tests|src)/[\w/.-]+)(?:::(\w+))?`")
+_PART = re.compile(r"`(\w+)::(test_\w+)`")  # of the conformance suite
 
 
 def name(path: Path) -> str:
@@ -66,8 +67,9 @@ def test_links_lead_somewhere(path):
 
 @pytest.mark.parametrize("path", TEXTS, ids=name)
 def test_named_tests_exist(path):
-    missing = []
-    for file, function in _TEST.findall(path.read_text(encoding="utf-8")):
+    text, missing = path.read_text(encoding="utf-8"), []
+    parts = [(f"src/warmshell/testing/{part}.py", function) for part, function in _PART.findall(text)]
+    for file, function in [*_FILE.findall(text), *parts]:
         found = ROOT / file
         if not found.exists() or (function and function not in functions(found)):
             missing.append(f"{file}::{function}")
