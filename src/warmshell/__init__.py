@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from warmshell.command import Command, Output, Result
     from warmshell.connector import connect
     from warmshell.errors import (
+        AuthenticationError,
         BusyError,
         ClosedError,
         CommandError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         CommandTimeout,
         CommandTooLong,
         ConnectError,
+        HostKeyError,
         InputError,
         LocationError,
         NotSupported,
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Command": "command", "Output": "command", "Result": "command",
     "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
+    "AuthenticationError": "errors", "HostKeyError": "errors",
     "BusyError": "errors", "ClosedError": "errors", "CommandError": "errors", "CommandFailed": "errors",
     "CommandTimeout": "errors", "CommandTooLong": "errors", "ConnectError": "errors", "InputError": "errors",
     "LocationError": "errors", "NotSupported": "errors", "OutputError": "errors", "ProgramNotFound": "errors",
@@ -48,10 +51,33 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "BusyError", "ClosedError", "Command", "CommandError", "CommandFailed", "CommandTimeout", "CommandTooLong",
-    "ConnectError", "InputError", "Location", "LocationError", "NotSupported", "Output", "OutputError", "Pool",
-    "Process", "ProgramNotFound", "Result", "Shell", "ShellLost", "WarmshellError", "WorkdirError",
-    "WorkdirNotADirectory", "WorkdirNotFound", "connect",
+    "AuthenticationError",
+    "BusyError",
+    "ClosedError",
+    "Command",
+    "CommandError",
+    "CommandFailed",
+    "CommandTimeout",
+    "CommandTooLong",
+    "ConnectError",
+    "HostKeyError",
+    "InputError",
+    "Location",
+    "LocationError",
+    "NotSupported",
+    "Output",
+    "OutputError",
+    "Pool",
+    "Process",
+    "ProgramNotFound",
+    "Result",
+    "Shell",
+    "ShellLost",
+    "WarmshellError",
+    "WorkdirError",
+    "WorkdirNotADirectory",
+    "WorkdirNotFound",
+    "connect",
 ]  # fmt: skip
 
 

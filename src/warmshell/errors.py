@@ -126,6 +126,14 @@ class ConnectError(WarmshellError, ConnectionError):
     """A location could not be reached, or no shell could be started there. Nothing was run."""
 
 
+class AuthenticationError(ConnectError, PermissionError):
+    """The location is there, but lets this user not in. Nothing was run."""
+
+
+class HostKeyError(ConnectError):
+    """The location's host key is unknown or not the one that is known. Nothing was run."""
+
+
 class LocationError(WarmshellError, ValueError):
     """A URL or name that means no location; or an option that its connector does not know."""
 

@@ -196,6 +196,12 @@ class Lane(ABC):
             hint=hint,
         )
 
+    def give_up(self, execution: Execution | None) -> None:
+        """The shell is being ended, and with it its command, which gets no result any more."""
+        if execution is not None and not execution.done.done():
+            started: Started = "yes" if execution.acknowledged else "unknown"
+            execution.done.set_exception(self.lost(started, execution.command, "was closed"))
+
     def no_directory(self, command: Command) -> NoDirectory:
         """The error for a working directory that could not be entered."""
         where = (command.cwd or b"").decode("utf-8", "replace")

@@ -192,6 +192,7 @@ class MarkerLane(Lane):
 
     async def end(self, grace: float = GRACE) -> Result | None:
         execution = self.busy
+        self.give_up(execution)
         await self._kill(grace)
         partial = None if execution is None else self.partial(execution)
         await self._release()

@@ -217,10 +217,11 @@ class PipeLane(Lane):
         self._task(self._break(why))
 
     async def _break(self, why: str) -> None:
+        self.alive = False
         execution = self.busy
-        await self.end()
         if execution is not None and not execution.done.done():
             execution.done.set_exception(self.lost("yes", execution.command, why))
+        await self.end()
 
     def on_gone(self) -> None:
         self._task(self._bury())
@@ -228,11 +229,10 @@ class PipeLane(Lane):
     async def _bury(self) -> None:
         """The status pipe has ended: the shell is gone, or its process is another program now (``exec``)."""
         self.alive = False
-        execution = self.busy
-        started = self._has_started()
-        child = self._child
+        execution, child = self.busy, self._child
         if child is None or self._ending:
             return
+        started = self._has_started()
         if execution is None or not execution.keeps_state:
             await self._end_processes(execution, 0.0 if execution is None else GRACE)
         else:
@@ -273,6 +273,7 @@ class PipeLane(Lane):
         self.alive = False
         self._ending = True
         execution = self.busy
+        self.give_up(execution)
         await self._end_processes(execution, grace)
         partial = None
         if execution is not None and self._engine.is_open:

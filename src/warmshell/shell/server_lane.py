@@ -194,6 +194,7 @@ class ServerLane(Lane):
     async def end(self, grace: float = GRACE) -> Result | None:
         was_alive, self.alive = self.alive, False
         execution = self.busy
+        self.give_up(execution)
         if self._number >= 0 and self._session.lost is None and (was_alive or execution is not None):
             with contextlib.suppress(ConnectError, TimeoutError):
                 async with asyncio.timeout(_END_SECONDS + grace):
