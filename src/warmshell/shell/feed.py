@@ -31,7 +31,13 @@ class Feed:
         self._source: AsyncIterable[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self.streams = False
-        self.redirection = self._open(command.stdin)
+        try:
+            self.redirection = self._open(command.stdin)
+        except OSError as error:
+            self.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"standard input cannot be prepared: {error.strerror}", errno=error.errno) from error
 
     def _open(self, stdin: object) -> bytes:
         if isinstance(stdin, bytes | bytearray | memoryview):
