@@ -96,7 +96,8 @@ class Engine:
         Raises:
             OSError: no descriptors are left.
         """
-        self._pipes = [OutputPipe(), OutputPipe()]
+        self._pipes.append(OutputPipe())
+        self._pipes.append(OutputPipe())
         self._status, self._greeting_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._noise, noise = os.pipe2(os.O_CLOEXEC)
         try:

@@ -160,7 +160,9 @@ class PipeLane(Lane):
         stdout, stderr = self._engine.rest()
         self.busy = None
         self.idle_since = self.loop.time()
-        if execution.done.done():
+        if execution.done.done():  # given up: what it wrote may still be asked for
+            with contextlib.suppress(OutputError):
+                _join(execution, stdout, stderr)
             return
         try:
             self._settle(execution, report, stdout, stderr)
