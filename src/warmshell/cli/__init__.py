@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,14 +15,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Args:
         argv: the words after ``warm``; those of this process by default.
     """
+    exit_at_once_on_signals()
     _open_standard_streams()
-    try:
-        from warmshell.cli.group import run
+    from warmshell.cli.group import run
 
-        status = run(argv)
-    except KeyboardInterrupt:  # so early that nothing has been started, or so late that nothing is left
-        status = 130
-    sys.exit(status)
+    sys.exit(run(argv))
+
+
+def exit_at_once_on_signals() -> None:
+    """End without a word on Ctrl-C or TERM: for the time when nothing is started yet, or nothing is left."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit_at_once)
+
+
+def _exit_at_once(number: int, _: object) -> None:
+    os._exit(128 + number)
 
 
 def _open_standard_streams() -> None:

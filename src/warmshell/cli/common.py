@@ -8,6 +8,7 @@ import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from warmshell.cli import exit_at_once_on_signals
 from warmshell.errors import CommandError
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell shows for a program that the signal ended
@@ -45,8 +46,7 @@ def run_async(main: Coroutine[Any, Any, int]) -> int:
     except BrokenPipeError:  # told here, as click would make exit status 1 of it
         return broken_pipe()
     finally:
-        if received:  # all is cleaned up: another Ctrl-C must not turn the exit into a traceback
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        exit_at_once_on_signals()  # all is cleaned up: another Ctrl-C must not turn the exit into a traceback
     return 128 + received[0] if received else status
 
 
