@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.model import Block, Case, Contender, Outcome, Report, Sample, judge
+from bench.quiet import Others, Patience
 from warmshell.cli.usage import CpuMeter
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class _Entry:
     count: int
 
 
-async def measure(case: Case, *, quick: bool, rounds: int | None, say: Callable[[str], None]) -> Report:
+async def measure(
+    case: Case, *, quick: bool, rounds: int | None, say: Callable[[str], None], patience: Patience | None = None
+) -> Report:
     """Runs one case.
 
     Args:
@@ -33,25 +36,43 @@ async def measure(case: Case, *, quick: bool, rounds: int | None, say: Callable[
         quick: fewer operations and rounds, for a first look.
         rounds: how many rounds, instead of the case's own number.
         say: gets one line per event, for people who wait.
+        patience: how long to wait for a calm machine and to repeat rounds that other work disturbed.
     """
     count = case.quick if quick else case.count
     rounds = rounds or (min(3, case.rounds) if quick else case.rounds)
-    outcomes: list[Outcome] = []
+    report = _empty(case, count, rounds)
     async with AsyncExitStack() as stack:
         entries = [
             entry
             for contender in case.contenders()
-            if (entry := await _open(stack, contender, count, outcomes, say)) is not None
+            if (entry := await _open(stack, contender, count, report.outcomes, say)) is not None
         ]
-        for number in range(rounds):
-            say(f"{case.name}: round {number + 1} of {rounds}")
-            for entry in entries:
-                await _turn(entry, say)
-    return _judged(case, count, rounds, outcomes)
+        while len(report.others) < rounds:
+            say(f"{case.name}: round {len(report.others) + 1} of {rounds}")
+            share = await _round(entries, patience or Patience(0), say)
+            if share is not None:
+                report.others.append(share)
+    report.verdicts = [judge(target, report) for target in case.targets]
+    return report
 
 
-def _judged(case: Case, count: int, rounds: int, outcomes: list[Outcome]) -> Report:
-    report = Report(
+async def _round(entries: list[_Entry], patience: Patience, say: Callable[[str], None]) -> float | None:
+    """Every contender once; the share of other work, or ``None`` for a round that is not to count."""
+    await patience.wait()
+    others, start = Others(), time.monotonic()
+    for entry in entries:
+        await _turn(entry, say)
+    share = others.share()
+    if patience.accepts(share, time.monotonic() - start):
+        return share or 0.0
+    say(f"  again: other work took {share:.0%} of the machine")
+    for entry in entries:
+        entry.outcome.samples[-1:] = []
+    return None
+
+
+def _empty(case: Case, count: int, rounds: int) -> Report:
+    return Report(
         name=case.name,
         theme=case.theme,
         title=case.title,
@@ -61,11 +82,9 @@ def _judged(case: Case, count: int, rounds: int, outcomes: list[Outcome]) -> Rep
         rounds=rounds,
         ours=case.ours,
         points=case.points,
-        outcomes=outcomes,
+        outcomes=[],
         verdicts=[],
     )
-    report.verdicts = [judge(target, report) for target in case.targets]
-    return report
 
 
 async def _open(

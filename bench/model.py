@@ -181,6 +181,7 @@ class Report:
     points: bool
     outcomes: list[Outcome]
     verdicts: list[Verdict]
+    others: list[float] = field(default_factory=list)  # share of all CPUs that other work took in each round
 
     def outcome(self, name: str) -> Outcome | None:
         """The outcome of the contender of that name."""

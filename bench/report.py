@@ -100,6 +100,9 @@ _FACTS = {
 def _facts(data: dict[str, Any]) -> str:
     machine = data["machine"]
     rows = [f"| {words} | {machine.get(key, '')} |" for key, words in _FACTS.items()]
+    others = [share for report in data["cases"] for share in report["others"]]
+    if others:
+        rows.append(f"| other work | median {median(others):.0%}, at most {max(others):.0%} of the CPUs in a round |")
     rows.append(f"| load before, after | {data['load'][0]}, {data['load'][1]} |")
     kind = "quick (few rounds: a first look only)" if data["quick"] else "full"
     rows.append(f"| run | {kind}, {data['seconds']:.0f} s |")

@@ -16,10 +16,10 @@ from typing import Any
 from bench import machine
 from bench.harness import measure
 from bench.model import CASES, Case, Report, restore
+from bench.quiet import Patience
 from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
-_CALM = 0.5  # load per CPU above which the figures say more about the other work
 _THEMES = ("latency", "throughput", "output", "scale", "startup")
 
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{one.name:18} {one.theme:11} {one.title}")
         return 0
     _more_descriptors()
-    data = _loaded(options.read) if options.read else asyncio.run(_run(chosen, options.quick, options.rounds))
+    data = _loaded(options.read) if options.read else asyncio.run(_run(chosen, options))
     _write(data, options.output, docs=options.docs)
     return 1 if any(outcome["error"] for report in data["cases"] for outcome in report["outcomes"]) else 0
 
@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=_ROOT / "bench/results/local-latest", metavar="DIR",
         help="where results.json, the tables and the plots go (default: bench/results/local-latest)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS",
+        help="how long, in all, to wait for a calm machine and to repeat disturbed rounds (default: 60)",
     )  # fmt: skip
     parser.add_argument("--docs", action="store_true", help="also write docs/benchmarks.md and its plots")
     parser.add_argument("--read", type=Path, metavar="JSON", help="make the pages from an earlier results.json")
@@ -83,14 +87,13 @@ def _more_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _run(cases: list[Case], quick: bool, rounds: int | None) -> dict[str, Any]:
+async def _run(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
     facts, before, start = machine.facts(), machine.load(), time.monotonic()
-    if before > _CALM * machine.cpus():
-        _say(f"the load is {before}: other work takes part in what is measured here")
     reports: list[Report] = []
+    patience, quick = Patience(0 if options.quick else options.patience), options.quick
     for one in cases:
         began = time.monotonic()
-        reports.append(await measure(one, quick=quick, rounds=rounds, say=_say))
+        reports.append(await measure(one, quick=quick, rounds=options.rounds, say=_say, patience=patience))
         _say(f"{one.name}: {time.monotonic() - began:.1f} s\n\n{table(reports[-1])}")
     return {
         "machine": facts,

@@ -1,11 +1,13 @@
 """The harness: turns in order, ratios within a round, and nothing that is absent disappears."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
 import pytest
 from bench.harness import measure
 from bench.model import Case, Contender, Outcome, Reading, Report, Sample, Target, judge, ratios, restore
+from bench.quiet import Others, Patience
 from bench.report import markdown, plots, table, targets
 
 from bench import model
@@ -79,6 +81,17 @@ async def test_who_fails_stays_in_the_table_and_does_not_end_the_others():
     assert bad.samples == []
     assert len(good.samples) == 3
     assert "| bad | failed: " in table(report)
+
+
+async def test_a_disturbed_round_is_run_again_and_does_not_count(monkeypatch):
+    shares = iter([1.0, 0.0, 0.0])
+    monkeypatch.setattr(Others, "share", lambda _self: next(shares))
+    monkeypatch.setattr(Patience, "wait", lambda _self: asyncio.sleep(0))
+    log = []
+    case = case_of(contender("a", log, [0.0, 1.0, 2.0, 3.0]), rounds=2)
+    report = await measure(case, quick=False, rounds=None, say=silent, patience=Patience(1e-9))
+    assert report.outcomes[0].figures() == [2.0, 3.0]
+    assert report.others == [0.0, 0.0]
 
 
 async def test_ratios_are_taken_within_a_round():
@@ -160,7 +173,7 @@ def test_the_page_holds_machine_targets_tables_and_plots():
     report = report_of(outcome("ours", 0.001), outcome("theirs", 0.002), title="The case")
     report.verdicts = [judge(Target("twice", "theirs", "ours", ">=", 1.5), report)]
     machine = {"cpus": 2, "system": "Linux 6", "python": "3.11", "sh": "dash"}
-    data = {"machine": machine, "load": [0.1, 0.2], "quick": False, "seconds": 3}
+    data = {"machine": machine, "load": [0.1, 0.2], "quick": False, "seconds": 3, "cases": [report.data()]}
     page = markdown(data, [report], "pictures/")
     assert "| CPUs | 2 |" in page
     assert "| n | twice | 2 x (2 x to 2 x) |  | **yes** |" in page
