@@ -1,0 +1,146 @@
+"""What must not be left behind on this machine: processes, descriptors, threads, temporary files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from warmshell.testing.waiting import eventually_sync
+
+_PROC = Path("/proc")
+
+
+class Census:
+    """What there is now: open descriptors, threads, and the processes that belong to this one.
+
+    Args:
+        mark: the name of a variable; processes that have it in their environment belong to this one, wherever they
+            hid.
+
+    Attributes:
+        descriptors: the open descriptors and what they lead to.
+        threads: the names of the threads by their identity.
+        processes: the command lines of descendants (also of zombies) and marked processes, by pid and start time.
+    """
+
+    def __init__(self, mark: str | None = None) -> None:
+        self.descriptors = _descriptors()
+        self.threads = {thread.ident: thread.name for thread in threading.enumerate()}
+        self.processes = _family(mark)
+
+    def beyond(self, earlier: Census) -> list[str]:
+        """What is here and was not there, in words."""
+        found = [
+            f"descriptor {fd} -> {target}"
+            for fd, target in self.descriptors.items()
+            if earlier.descriptors.get(fd) != target
+        ]
+        found += [f"thread {name}" for ident, name in self.threads.items() if ident not in earlier.threads]
+        found += [f"process {key[0]}: {text}" for key, text in self.processes.items() if key not in earlier.processes]
+        return found
+
+
+def _descriptors() -> dict[int, str]:
+    found: dict[int, str] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/dev/fd"):  # noqa: PTH208 - its own descriptor is closed by the time it is looked at
+            with contextlib.suppress(OSError):
+                found[int(name)] = os.readlink(f"/dev/fd/{name}")  # noqa: PTH115
+    return found
+
+
+def _family(mark: str | None) -> dict[tuple[int, int], str]:
+    table: dict[int, tuple[int, int]] = {}
+    if not _PROC.joinpath("self/stat").exists():
+        return {}
+    for name in os.listdir(_PROC):  # noqa: PTH208 - names only, for speed
+        if name.isdecimal() and (fields := _stat(name)):
+            table[int(name)] = int(fields[1]), int(fields[19])
+    return {
+        (pid, started): _words(pid)
+        for pid, (_, started) in table.items()
+        if pid != os.getpid() and (_descends(pid, table) or (mark is not None and _is_marked(pid, mark)))
+    }
+
+
+def _stat(name: str) -> list[bytes]:
+    try:
+        return (_PROC / name / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _descends(pid: int, table: dict[int, tuple[int, int]]) -> bool:
+    seen: set[int] = set()
+    while pid in table and pid not in seen:
+        seen.add(pid)
+        pid = table[pid][0]
+        if pid == os.getpid():
+            return True
+    return False
+
+
+def _is_marked(pid: int, mark: str) -> bool:
+    try:
+        return b"\0" + mark.encode() + b"=" in b"\0" + (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def _words(pid: int) -> str:
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace") or "(ended)"
+    except OSError:
+        return "(gone)"
+
+
+@contextlib.contextmanager
+def check_leaks(within: float = 5.0, temporary: Path | None = None) -> Iterator[str]:
+    """Fail if what runs inside leaves a process, a descriptor, a thread or a temporary file behind.
+
+    Processes are found by descent and, on Linux, by a variable that is in the environment meanwhile, whose name is
+    what the context manager gives.
+
+    Args:
+        within: seconds until everything must be gone.
+        temporary: an empty directory for temporary files meanwhile, which must be empty at the end.
+
+    Raises:
+        AssertionError: something was left, which it names.
+    """
+    mark = f"WARMSHELL_LEAK_{uuid.uuid4().hex}"
+    os.environ[mark] = "1"
+    try:
+        with _temporary(temporary):
+            before = Census(mark)
+            yield mark
+
+        def left() -> list[str]:
+            files = [] if temporary is None else [f"file {path}" for path in temporary.iterdir()]
+            return Census(mark).beyond(before) + files
+
+        eventually_sync(lambda: not left(), within, lambda: f"left behind: {left()}; nothing was to be left")
+    finally:
+        del os.environ[mark]
+
+
+@contextlib.contextmanager
+def _temporary(directory: Path | None) -> Iterator[None]:
+    if directory is None:
+        yield
+        return
+    before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        if variable is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = variable

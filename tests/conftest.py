@@ -1,0 +1,33 @@
+"""What all tests share: nothing may be left behind, and what was skipped is told at the end, and why."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from warmshell.testing.leaks import check_leaks
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After every test: no process, descriptor, thread or temporary file that was not there before it."""
+    temporary: Path = tmp_path_factory.mktemp("tmp", numbered=True)
+    with check_leaks(temporary=temporary):
+        yield
+    temporary.rmdir()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped for which backend, and why."""
+    skips: collections.Counter[tuple[str, str]] = collections.Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        backend = report.nodeid.split("::")[1 if report.nodeid.count("::") > 1 else 0]
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        skips[backend, reason.removeprefix("Skipped: ")] += 1
+    if skips:
+        terminalreporter.section("skipped, by backend")
+    for (backend, reason), count in sorted(skips.items()):
+        terminalreporter.write_line(f"{backend}: {count} × {reason}")
