@@ -103,10 +103,10 @@ class Location:
     async def _run_in_time(self, command: Command, seconds: float) -> Result:
         partial: list[Result] = []
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as limit:
                 return await self._run(command, partial)
-        except TimeoutError as error:
-            if isinstance(error, CommandTimeout) or not isinstance(error.__cause__, asyncio.CancelledError):
+        except TimeoutError:
+            if not limit.expired():  # it is one of the command's own: a source of its input that raised, say
                 raise
             result = partial[0] if partial else Result(-1, location=self.name, command=command)
             text = f"the command did not end within {seconds:g} s; it and its descendants were ended"

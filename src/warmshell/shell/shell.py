@@ -140,10 +140,10 @@ class Shell:
         if command.timeout is None:
             return await self._execute(lane, command, body, partial)
         try:
-            async with asyncio.timeout(command.timeout):
+            async with asyncio.timeout(command.timeout) as limit:
                 return await self._execute(lane, command, body, partial)
-        except TimeoutError as error:
-            if not isinstance(error.__cause__, asyncio.CancelledError):
+        except TimeoutError:
+            if not limit.expired():
                 raise
             result = partial[0] if partial else Result(-1, location=self._location.name, command=command)
             text = f"the command did not end within {command.timeout:g} s; it was ended, and its shell with it"
