@@ -237,7 +237,12 @@ def fork():
     new = other.token != guardian.token and other.pid != pid
     say(refused=refused, other=new, held=len(os.listdir("/proc/self/fd")))
     asyncio.run(release(other))
+def fork_again():
+    other = acquire()
+    asyncio.run(release(other))
+    say(acquired=other is not guardian)
 os.waitpid(child(fork), 0)
+os.waitpid(child(fork_again), 0)
 say(mine=pid == guardian.pid and guardian._process.poll() is None, held=held)
 asyncio.run(release(guardian))
 say(closed=guardian.pid is None)
@@ -246,9 +251,10 @@ say(closed=guardian.pid is None)
 
 async def test_a_fork_has_its_own_guardian_and_leaves_the_parents_alone(start):
     family = start(FORK, env=None)
-    forked, parent, closed = family.hear(), family.hear(), family.hear()
+    forked, again, parent, closed = (family.hear() for _ in range(4))
     assert (forked["refused"], forked["other"]) == (2, True)
     assert forked["held"] == parent["held"]
+    assert again["acquired"]
     assert parent["mine"]
     assert closed["closed"]
     family.end()

@@ -86,6 +86,17 @@ say(child=child(rest)); rest()
     assert family.survivors() == []
 
 
+def test_sigterm_comes_once(start, token):
+    family = start("""
+signal.signal(signal.SIGTERM, lambda *_: say(term=1))
+say(ready=1)
+rest()
+""")
+    family.hear()
+    assert tree.end(selection(token), 0.5) == set()
+    assert family.process.stdout.read() == b'{"term": 1}\n'
+
+
 def test_without_a_grace_nothing_is_asked(start, token):
     family = start("""
 signal.signal(signal.SIGTERM, lambda *_: os._exit(7))

@@ -146,12 +146,11 @@ sys.path.insert(0, {SOURCE!r})
 from warmshell.guardian import tree
 me = os.getpid()
 tags = [b"WARMSHELL_SESSION=" + os.environb[b"WARMSHELL_SESSION"]]
-roots = [(me, tree.start_time(me)), (os.getppid(), tree.start_time(os.getppid()))]
-found = tree.find(roots, tags, sids=[me], include_roots=False)
-say(found=[pid for pid, _ in found])
+roots = [(os.getppid(), tree.start_time(os.getppid()))]
+say(found=[me in dict(tree.find(**how)) for how in ({{"tags": tags}}, {{"sids": [me]}}, {{"roots": roots}})])
 """
     )
-    assert own.pid not in own.hear()["found"]
+    assert own.hear() == {"found": [False, False, False]}
 
 
 def test_the_sessions_of_init_and_of_other_namespaces_are_never_meant():
