@@ -41,8 +41,9 @@ _HARD = list(
 hard_bytes = st.one_of(
     st.lists(st.sampled_from(_HARD), max_size=24).map(bytes),
     st.lists(st.integers(1, 255), max_size=12).map(bytes),
-    st.sampled_from([b"", b"-", b"--", b"-n", b"$'\\n'", b"'\\''", b"''", b"\n\n", b"a\n", b"\\", b"$(echo x)", b"`", b"\xc3\xa9", b"~"]),
-)  # fmt: skip
+    st.sampled_from([b"", b"-", b"--", b"-n", b"$'\\n'", b"'\\''", b"''", b"\n\n", b"a\n", b"\\", b"$(echo x)"]),
+    st.sampled_from([b"`", b"\xc3\xa9", b"~", b"{a,b}", b"a=b", b"!!", b"=ls", b"%1"]),
+)
 hard_words = st.lists(hard_bytes, min_size=1, max_size=6)
 names = st.from_regex(rb"[A-Z][A-Z0-9]{2,8}Q_\Z", fullmatch=True)  # no name that anything reads
 

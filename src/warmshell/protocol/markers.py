@@ -27,7 +27,7 @@ def marker_frame(marker: bytes, stdin: bytes, stdout: bytes | None, stderr: byte
     half = b"%s''%s" % (marker[:16], marker[16:])
     return Frame(
         stdin, stdout or b">&7", stderr or b"2>&8", b"7>&- 8>&-",
-        b"if \\echo %s " % half, b" >&7;then \\echo %s e >&8;fi 2>/dev/null" % half,
+        b"if \\command echo %s " % half, b" >&7;then \\command echo %s e >&8;fi 2>/dev/null" % half,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ _PRIVATE = b"9>&-"
 
 def pipe_frame(stdin: bytes, stdout: bytes, stderr: bytes) -> Frame:
     """The frame of a command with these redirections; reports go to descriptor 9."""
-    return Frame(stdin, stdout, stderr, _PRIVATE, b"\\echo ", b" >&9")
+    return Frame(stdin, stdout, stderr, _PRIVATE, b"\\command echo ", b" >&9")
 
 
 def proc_fd(pid: int, fd: int) -> bytes:

@@ -59,12 +59,13 @@ def script_body(dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | No
     return Body(b"(export " + names + b";eval " + quote(script) + b")", dialect.forget)
 
 
-def stateful_body(script: bytes) -> Body:
+def stateful_body(script: bytes, dialect: Dialect) -> Body:
     """A script evaluated in the shell itself, whose state it changes.
 
-    ``command`` keeps a syntax error in the script from ending the shell (POSIX XCU 2.8.1, 2.14).
+    ``command`` keeps a syntax error in the script from ending the shell (POSIX XCU 2.8.1, 2.14). mksh forgets behind it
+    what ``set --`` has set, and ends all the same.
     """
-    return Body(b"command eval " + quote(script))
+    return Body((b"\\eval " if dialect.name == "ksh" else b"\\command eval ") + quote(script))
 
 
 def _quoted(words: Sequence[bytes]) -> bytes:
@@ -94,8 +95,12 @@ def assignments(env: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 def enter(cwd: bytes) -> bytes:
-    """Shell text that enters a directory named by exactly these bytes: no ``CDPATH``, no ``-``, no options."""
-    return b"cd -P -- " + quote(cwd if cwd.startswith(b"/") else b"./" + cwd)
+    """Shell text that enters a directory named by exactly these bytes: no ``CDPATH``, no ``-``, no options.
+
+    A function or an alias of this name, which a stateful shell may have, is passed by; so it is wherever a shell is to
+    report.
+    """
+    return b"\\command cd -P -- " + quote(cwd if cwd.startswith(b"/") else b"./" + cwd)
 
 
 class Frame:
@@ -146,10 +151,10 @@ def compose(
     if body.tagged:
         core = b"%s=%s;%s%s" % (TAG, tag, body.prologue, core)
     if cwd is None:
-        return b"%s;%s$?%s\n" % (core, say, said)
+        return b'%s;%s"$?"%s\n' % (core, say, said)
     return (
-        b"if %s 2>/dev/null;then %s;_warm_s=$?;if %s 2>/dev/null;then unset OLDPWD;%s$_warm_s%s;"
-        b"else %s$_warm_s x%s;fi;else %sc $?%s;fi\n"
+        b'if %s 2>/dev/null;then %s;_warm_s=$?;if %s 2>/dev/null;then unset OLDPWD;%s"$_warm_s"%s;'
+        b'else %s"$_warm_s" x%s;fi;else %sc "$?"%s;fi\n'
     ) % (enter(cwd), core, enter(base), say, said, say, said, say, said)
 
 

@@ -18,6 +18,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.location import Location
+    from warmshell.protocol.dialect import Dialect
     from warmshell.shell.lane import Execution, Lane
 
 
@@ -63,7 +64,7 @@ class Shell:
             self._snapshots = Snapshots(state.dump(self._lane.dialect))
         if self._copied is not None:
             try:
-                await self._execute(self._lane, Command("restore"), stateful_body(self._copied))
+                await self._execute(self._lane, Command("restore"), stateful_body(self._copied, self._lane.dialect))
             except BaseException:
                 await shielded(self.aclose())
                 raise
@@ -136,7 +137,7 @@ class Shell:
 
     async def _run(self, lane: Lane, command: Command) -> Result:
         partial: list[Result] = []
-        body = _body(command)
+        body = _body(command, lane.dialect)
         if command.timeout is None:
             return await self._execute(lane, command, body, partial)
         try:
@@ -170,7 +171,7 @@ class Shell:
         path = quote(_explicit(command.cwd or b""))
         test = b"\\command test -d %s&&\\command test -x %s" % (path, path)
         probe = Command(test.decode("utf-8", "surrogateescape"))
-        if not (await self._execute(lane, probe, stateful_body(test))).ok:
+        if not (await self._execute(lane, probe, stateful_body(test, lane.dialect))).ok:
             raise await why_no_directory(self._location, command, lane.no_directory(command))
 
     def subshell(self) -> Shell:
@@ -195,7 +196,7 @@ class Shell:
             async with self._lock:
                 lane = self._present(Command("subshell"))
                 text = b"if :;then %sfi 2>/dev/null" % state.dump(lane.dialect)
-                result = await self._execute(lane, Command("state"), stateful_body(text))
+                result = await self._execute(lane, Command("state"), stateful_body(text, lane.dialect))
                 printed = result.stdout
         return state.restore(lane.dialect, printed)
 
@@ -233,7 +234,7 @@ class Snapshots:
     def prelude(self) -> bytes:
         """Shell text that writes the state into the next file."""
         self._fds.reverse()
-        return b"if :;then %sfi >/proc/%d/fd/%d 2>/dev/null;" % (self._dump, os.getpid(), self._fds[0])
+        return b"if :;then %sfi >|/proc/%d/fd/%d 2>/dev/null;" % (self._dump, os.getpid(), self._fds[0])
 
     def begin(self, execution: Execution) -> None:
         """The command before which the state is written."""
@@ -258,10 +259,10 @@ class Snapshots:
         self._fds.clear()
 
 
-def _body(command: Command) -> Body:
+def _body(command: Command, dialect: Dialect) -> Body:
     script = command.script if command.script is not None else quote_all(command.argv)
     if command.cwd is None and not command.env:
-        return stateful_body(script)
+        return stateful_body(script, dialect)
     names, odd = assignments(command.env or {})
     inner = b"env %ssh -c %s" % (odd, quote(script)) if odd else b"eval " + quote(script)
     start = b"" if command.cwd is None else enter(command.cwd) + b"&&"
