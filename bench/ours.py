@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from itertools import repeat
 from typing import Any
 
 from bench.model import Block, Contender
+from bench.peers import package_missing
 
 What = Sequence[str] | str
 OURS = "Warmshell"
@@ -60,8 +62,7 @@ def blocking_face(what: What) -> Contender:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        from warmshell import blocking
-
+        blocking: Any = import_module("warmshell.blocking")
         with blocking.connect("local:", shells=1) as node:
 
             async def block(count: int) -> None:
@@ -70,7 +71,7 @@ def blocking_face(what: What) -> Contender:
 
             yield block
 
-    return Contender(BLOCKING, "warm", opened)
+    return Contender(BLOCKING, "warm", opened, package_missing("warmshell.blocking"))
 
 
 def pool(what: What, *, width: int = 4, shells: int | None = None, name: str = POOL) -> Contender:

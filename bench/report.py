@@ -73,7 +73,7 @@ def markdown(data: dict[str, Any], reports: list[Report], plots: str) -> str:
 
 _HEAD = """# Benchmarks
 
-<!-- Written by `make bench`; do not edit. -->
+<!-- Written by `make bench ARGS=--docs`; do not edit. -->
 
 Every figure is the median over several rounds; in each round all contenders take their turn, one after
 the other, after a warm-up. A ratio is taken within each round, then the median of the ratios is given with
@@ -97,6 +97,12 @@ _FACTS = {
 }
 
 
+_MUCH = 0.25  # share of the CPUs
+_DISTURBED = """**This run was disturbed**: other work held the processors in most rounds, so that latencies are
+those of a busy machine, with wide ranges. Run it again on a calm one.
+"""
+
+
 def _facts(data: dict[str, Any]) -> str:
     machine = data["machine"]
     rows = [f"| {words} | {machine.get(key, '')} |" for key, words in _FACTS.items()]
@@ -106,7 +112,8 @@ def _facts(data: dict[str, Any]) -> str:
     rows.append(f"| load before, after | {data['load'][0]}, {data['load'][1]} |")
     kind = "quick (few rounds: a first look only)" if data["quick"] else "full"
     rows.append(f"| run | {kind}, {data['seconds']:.0f} s |")
-    return "\n".join(["| machine | |", "|---|---|", *rows, ""])
+    disturbed = [_DISTURBED] if others and median(others) > _MUCH else []
+    return "\n".join(["| machine | |", "|---|---|", *rows, "", *disturbed])
 
 
 def targets(reports: Iterable[Report]) -> str:

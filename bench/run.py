@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS",
-        help="how long, in all, to wait for a calm machine and to repeat disturbed rounds (default: 60)",
+        help="how long, in all cases together, to wait for a calm machine and to repeat disturbed rounds (default: 60)",
     )  # fmt: skip
     parser.add_argument("--docs", action="store_true", help="also write docs/benchmarks.md and its plots")
     parser.add_argument("--read", type=Path, metavar="JSON", help="make the pages from an earlier results.json")
@@ -90,10 +90,10 @@ def _more_descriptors() -> None:
 async def _run(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
     facts, before, start = machine.facts(), machine.load(), time.monotonic()
     reports: list[Report] = []
-    patience, quick = Patience(0 if options.quick else options.patience), options.quick
+    quick, patience = options.quick, 0 if options.quick else options.patience / len(cases)
     for one in cases:
         began = time.monotonic()
-        reports.append(await measure(one, quick=quick, rounds=options.rounds, say=_say, patience=patience))
+        reports.append(await measure(one, quick=quick, rounds=options.rounds, say=_say, patience=Patience(patience)))
         _say(f"{one.name}: {time.monotonic() - began:.1f} s\n\n{table(reports[-1])}")
     return {
         "machine": facts,
