@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from warmshell.pool import Pool
 
 
+_LAST_OUTPUT = 0.3  # seconds for output of jobs that had ended when all was stopped
+
+
 @dataclass(slots=True)
 class Plan:
     """What to run, and how.
@@ -83,6 +86,11 @@ class Engine:
             await _end(self._running)
             self._printer.close()
             await showing
+        except asyncio.CancelledError:
+            await _end([feeding, *self._running])
+            self._printer.close()  # what has ended is shown and logged, unless our output is stuck
+            await asyncio.wait([showing], timeout=_LAST_OUTPUT)
+            raise
         finally:
             await _end([*watched, *self._running])
 

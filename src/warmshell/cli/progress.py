@@ -104,23 +104,25 @@ class Bar:
         self._meter = meter
         self._next = 0.0
         self._shown = False
+        self._drawn = b""
         self._console: Console | None = None
 
     def hide(self) -> bytes:
         """What to write before output, so that it does not meet the bar."""
         shown, self._shown = self._shown, False
-        self._next = 0.0 if shown else self._next
         return _ERASE if shown else b""
 
     def show(self, now: float, *, last: bool = False) -> bytes:
         """What to write now; at the end, one plain line stays."""
         if last:
             return self.hide() + f"{self._meter.text(now)}\n".encode()
-        if now < self._next:
+        if now >= self._next:
+            self._next = now + 0.1
+            self._drawn = self._draw(now)
+        elif self._shown:
             return b""
-        self._next = now + 0.1
-        self._shown = True
-        return _ERASE + self._draw(now)
+        self._shown = True  # after output it comes back as it was: drawing anew takes longer than many a job
+        return _ERASE + self._drawn
 
     def _draw(self, now: float) -> bytes:
         from rich.console import Console
