@@ -18,6 +18,7 @@ DEFAULT_OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of each captured stream kept in memory before the rest spills to an unnamed temporary file."""
 
 _NO_COMMANDS: tuple[type, ...] = (bytes, bytearray)  # what callers give in spite of the types
+_NEVER_EMPTY = ("the working directory", "the name of the stdout file", "the name of the stderr file")
 _READABLE = 200  # characters of a command shown in messages
 
 
@@ -130,6 +131,8 @@ def _exact(word: Word, what: str) -> bytes:
     data = to_bytes(word)
     if b"\0" in data:
         raise CommandError(f"{what} holds a NUL byte, which no program can be given")
+    if not data and what in _NEVER_EMPTY:
+        raise CommandError(f"{what} is empty")
     return data
 
 

@@ -115,7 +115,10 @@ class Location:
     async def _run(self, command: Command, partial: list[Result]) -> Result:
         self._check_size(command)
         if command.user is not None or command.pty or self._exceeds_shell(command):
-            return await self._run_process(command, partial)
+            result = await self._run_process(command, partial)
+            if result.returncode == 127 and command.argv:
+                await self._check_program(command)
+            return result
         shells = self._shells_for(command)
         for left in reversed(range(_TRIES)):
             try:

@@ -156,7 +156,8 @@ class Engine:
         except BlockingIOError:
             written = 0
         except BrokenPipeError:
-            written = len(data)  # the end of the status pipe will say that the shell is gone
+            self._unsent = data  # never to be sent: the end of the status pipe will say that the shell is gone
+            return
         self._unsent = data[written:]
         if self._unsent:
             self._loop.add_writer(self._stdin, self._on_writable)

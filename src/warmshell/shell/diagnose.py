@@ -20,7 +20,7 @@ async def is_missing(location: Location, command: Command) -> bool:
     if is_shadowed(name):
         return True  # "command -v" would find the builtin; the program was looked for and not found
     probe = Command("command -v -- " + quote(name).decode("utf-8", "surrogateescape") + " >/dev/null")
-    probe.cwd, probe.env, probe.env_only = command.cwd, command.env, command.env_only
+    probe.cwd, probe.env, probe.env_only, probe.user = command.cwd, command.env, command.env_only, command.user
     return not (await location.run(probe)).ok
 
 

@@ -24,12 +24,13 @@ class Feed:
         streams: whether it flows, so that the driver must know when the shell has opened it.
     """
 
-    __slots__ = ("_fd", "_reader", "_source", "_task", "redirection", "streams")
+    __slots__ = ("_fd", "_reader", "_source", "_task", "_writer", "redirection", "streams")
 
     def __init__(self, command: Command) -> None:
         self._fd = self._reader = -1
         self._source: AsyncIterable[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writer: FdSendStream | None = None
         self.streams = False
         try:
             self.redirection = self._open(command.stdin)
@@ -70,7 +71,8 @@ class Feed:
         if self._source is None or self._task is not None:
             return
         os.close(self._reader)
-        writer, self._fd, self._reader = FdSendStream(self._fd), -1, -1
+        writer = self._writer = FdSendStream(self._fd)
+        self._fd = self._reader = -1
         self._task = asyncio.ensure_future(self._flow(writer, self._source, failed))
 
     async def _flow(
@@ -94,6 +96,9 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._writer is not None:  # a task that is cancelled before its first step closes nothing itself
+            self._writer.close()
+            self._writer = None
 
 
 def _from_file(path: bytes) -> bytes:

@@ -61,6 +61,7 @@ class PipeLane(Lane):
         self._feed: Feed | None = None
         self._ready: asyncio.Future[bool] = self.loop.create_future()
         self._ending = False
+        self._keeps_state = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- starting ---------------------------------------------------------------------------------------------------
@@ -127,6 +128,7 @@ class PipeLane(Lane):
                 feed.close()
             raise
         self._feed = feed
+        self._keeps_state = self._keeps_state or keeps_state
         named = command.stdout is not None or command.stderr is not None
         request = compose(
             body,
@@ -292,6 +294,8 @@ class PipeLane(Lane):
             sids = [child.pid] if execution is not None and execution.keeps_state else []
             await self._host.end([child], [tag], sids=sids, grace=grace)
             await child.wait()
+        elif self._keeps_state:
+            await self._host.end([], [self.token], grace=grace)
 
     async def aclose(self) -> None:
         child = self._child
