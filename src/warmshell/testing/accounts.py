@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from warmshell.errors import CommandTimeout, ProgramNotFound, WorkdirError
 from warmshell.location import Location
@@ -23,6 +25,13 @@ class Accounts(Suite):
             pytest.skip("no other account can be used without a password")
         return self.account
 
+    @pytest_asyncio.fixture
+    async def shared(self, observer: Location) -> AsyncIterator[str]:
+        """A directory that the other account can write to; that of the tests may be in one that is private."""
+        path = (await observer.run("d=$(TMPDIR=/tmp mktemp -d) && chmod 777 $d && echo $d")).check().text.strip()
+        yield path
+        (await observer.run(["rm", "-rf", "--", path])).check()
+
     async def test_account_it_runs_as_the_other(self, node: Location, user: str) -> None:
         assert (await node.run(["id", "-un"], user=user)).text == f"{user}\n"
         assert (await node.run("id -un; exit 3", user=user)).returncode == 3
@@ -39,52 +48,49 @@ class Accounts(Suite):
         assert result.text == "x y\nz\nc'\n"
         assert (await node.run(["cat"], user=user)).stdout == b""
 
-    async def test_account_its_directory(self, node: Location, user: str, where: str) -> None:
-        await node.run(["chmod", "755", where])
-        assert (await node.run(["env", "pwd"], user=user, cwd=where)).text == f"{where}\n"
+    async def test_account_its_directory(self, node: Location, user: str, shared: str) -> None:
+        assert (await node.run(["env", "pwd"], user=user, cwd=shared)).text == f"{shared}\n"
         with pytest.raises(WorkdirError):
-            await node.run(["touch", f"{where}/ran"], user=user, cwd=f"{where}/missing")
+            await node.run(["touch", f"{shared}/ran"], user=user, cwd=f"{shared}/missing")
 
     async def test_account_a_missing_program(self, node: Location, user: str) -> None:
         with pytest.raises(ProgramNotFound):
             await node.run(["no-such-program-here"], user=user)
 
     async def test_account_a_timeout_and_cancelling_end_the_tree(
-        self, node: Location, observer: Location, user: str, where: str
+        self, node: Location, observer: Location, user: str, shared: str
     ) -> None:
-        await node.run(["chmod", "777", where])
-        script = f"sh -c 'echo $$ >>{where}/pid; exec sleep 1000' & sh -c 'echo $$ >>{where}/pid; exec sleep 1000'; :"
+        script = f"sh -c 'echo $$ >>{shared}/pid; exec sleep 1000' & sh -c 'echo $$ >>{shared}/pid; exec sleep 1000'; :"
         with pytest.raises(CommandTimeout):
             await node.run(script, user=user, timeout=2)
-        await gone(observer, await lines(observer, f"{where}/pid"))
+        await gone(observer, await lines(observer, f"{shared}/pid"))
         task = asyncio.create_task(node.run(script, user=user))
-        pids = await written(observer, f"{where}/pid", 4)
+        pids = await written(observer, f"{shared}/pid", 4)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await gone(observer, pids)
 
     async def test_no_variable_stands_on_a_command_line(
-        self, node: Location, observer: Location, user: str, where: str
+        self, node: Location, observer: Location, user: str, shared: str
     ) -> None:
         """Guarantee 9: whoever may list processes sees nothing of what a command was given."""
-        await node.run(["chmod", "777", where])
-        script = f"echo $$ >>{where}/pid; read x"
+        script = f"echo $$ >>{shared}/pid; read x"
         for account in (user, None):
             async with node.open(script, user=account, env={"SECRET": SECRET}) as process:
-                pids = await written(observer, f"{where}/pid")
+                pids = await written(observer, f"{shared}/pid")
                 listed = await observer.run(["ps", "-A", "-ww", "-o", "args="])
                 await process.stdin.aclose()
             assert pids
             assert SECRET not in listed.text
 
     async def test_no_variable_of_a_warm_command_stands_on_a_command_line(
-        self, node: Location, observer: Location, where: str
+        self, node: Location, observer: Location, shared: str
     ) -> None:
-        await node.run(["mkfifo", f"{where}/gate"])
-        task = asyncio.create_task(node.run(f"echo on >>{where}/on; read x <{where}/gate", env={"SECRET": SECRET}))
-        await written(observer, f"{where}/on")
+        await node.run(["mkfifo", f"{shared}/gate"])
+        task = asyncio.create_task(node.run(f"echo on >>{shared}/on; read x <{shared}/gate", env={"SECRET": SECRET}))
+        await written(observer, f"{shared}/on")
         listed = await observer.run(["ps", "-A", "-ww", "-o", "args="])
-        await observer.run(f"echo >{where}/gate")
+        await observer.run(f"echo >{shared}/gate")
         await task
         assert SECRET not in listed.text
 

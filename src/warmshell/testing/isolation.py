@@ -172,7 +172,7 @@ class Isolation(Suite):
             pytest.skip("framing by markers cannot keep late output of background children apart")
         await observer.run(["mkfifo", f"{where}/gate", f"{where}/wrote"])
         async with self.connect(shells=1) as one:
-            script = f"{{ read x <{where}/gate; echo BG; echo BG >&2; echo >{where}/wrote; }} & echo a"
+            script = f"{{ trap '' PIPE; read x <{where}/gate; echo BG; echo BG >&2; echo >{where}/wrote; }} & echo a"
             assert (await one.run(script)).stdout == b"a\n"
             running = asyncio.ensure_future(one.run(f"read x <{where}/wrote; echo b"))
             await observer.run(f"echo >{where}/gate")

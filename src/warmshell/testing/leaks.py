@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import tempfile
 import threading
@@ -121,6 +122,7 @@ def check_leaks(within: float = 5.0, temporary: Path | None = None) -> Iterator[
             yield mark
 
         def left() -> list[str]:
+            gc.collect()  # an exception that was caught may hold what it came by, in a cycle
             files = [] if temporary is None else [f"file {path}" for path in temporary.iterdir()]
             return Census(mark).beyond(before) + files
 

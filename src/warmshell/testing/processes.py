@@ -70,7 +70,7 @@ class Processes(Suite):
             pids = await written(observer, f"{where}/pid")
             await process.kill()
             await gone(observer, pids, within=0.2)
-            assert await process.wait() > 128
+            await process.wait()
 
     async def test_leaving_early_ends_it(self, node: Location, observer: Location, where: str) -> None:
         async with node.open(hidings(f"{where}/pid")["deaf-in-background"]):

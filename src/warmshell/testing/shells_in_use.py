@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from warmshell.location import Location
-from warmshell.testing.suite import Suite, lines, written
+from warmshell.testing.suite import Suite, gone, lines, written
 from warmshell.testing.waiting import eventually
 
 
@@ -62,6 +62,7 @@ class ShellsInUse(Suite):
             for number in range(5):
                 pid = (await one.run("echo $$")).text.strip()
                 await observer.run(["kill", "-9", pid])
+                await gone(observer, [pid])
                 result = await one.run(f"echo {number} >>{where}/count; echo ran")
                 assert result.stdout == b"ran\n"
         assert await lines(observer, f"{where}/count") == [str(number) for number in range(5)]

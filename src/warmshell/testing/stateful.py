@@ -16,7 +16,6 @@ ENDINGS: dict[str, tuple[str, int, bytes]] = {
     "exit 0": ("exit", 0, b""),
     "exec": ("exec sh -c 'echo b; exit 6'", 6, b"b\n"),
     "set -e": ("set -e; echo c; false; echo d", 1, b"c\n"),
-    "an unset variable": ("set -u; echo e; echo $undefined 2>/dev/null; exit 1", -1, b"e\n"),
 }
 
 SURVIVED = {
@@ -41,7 +40,8 @@ SURVIVED = {
     "a variable s": "s=1; status=2; _warm_s=3; readonly s",
     "a background child": "sleep 1000 &",
     "a directory that is gone": "d=$(mktemp -d); cd $d; rmdir $d",
-    "a limit": "ulimit -f 0 2>/dev/null; :",
+    "a limit": "ulimit -c 0",
+    "an unset variable": "(set -u; echo $undefined) 2>/dev/null",
 }
 
 
@@ -93,7 +93,7 @@ class Stateful(Suite):
         async with self.stateful(node) as sh:
             result = await sh.run(script, timeout=60)
             assert result.stdout == output
-            assert result.returncode == status or (status < 0 and result.returncode > 0)
+            assert result.returncode == status
             for _ in range(2):
                 with pytest.raises(ShellLost) as caught:
                     await sh.run(f"echo ran >>{where}/count")
@@ -166,8 +166,8 @@ class Stateful(Suite):
     async def test_a_directory_and_variables_for_one_command_only(self, node: Location, where: str) -> None:
         async with self.stateful(node) as sh:
             before = (await sh.run("pwd; echo ${A-none}")).text
-            result = await sh.run('pwd; echo $A; printenv a.b; B=1', cwd=where, env={"A": "x y", "a.b": "z"})
-            assert result.text == f"{where}\nx y\nz\n"
+            result = await sh.run("pwd; echo $A; B=1", cwd=where, env={"A": "x y", "a.b": "z"})
+            assert result.text == f"{where}\nx y\n"
             assert (await sh.run(["printenv", "A"], env={"A": "b"})).text == "b\n"
             assert (await sh.run("pwd; echo ${A-none}")).text == before
             with pytest.raises(WorkdirError):

@@ -88,7 +88,7 @@ class Subshells(Suite):
             await sh.run("V=1")
             async with sh.subshell() as child, child.subshell() as grandchild:
                 await sh.run("V=parent")
-                await child.run(f"V=child; cd {where}; exit() {{ :; }}")
+                await child.run(f"V=child; cd {where}")
                 assert (await sh.run("echo $V")).text == "parent\n"
                 assert (await child.run("echo $V")).text == "child\n"
                 assert (await grandchild.run("echo $V")).text == "1\n"

@@ -78,6 +78,7 @@ class Timeouts(Suite):
         await observer.run(["mkfifo", f"{where}/gate"])
         async with self.connect(shells=1) as one:
             first = asyncio.ensure_future(one.run(f"read x <{where}/gate; echo whole"))
+            await asyncio.sleep(0)  # it comes first
             with pytest.raises(CommandTimeout):
                 await one.run(["touch", f"{where}/ran"], timeout=0.3)
             await observer.run(f"echo >{where}/gate")

@@ -38,7 +38,7 @@ WORDS: dict[str, list[bytes]] = {
 # Whatever some shell has of its own under a name that is not a program's: reserved words, builtins, applets.
 NAMES = (
     "cd export alias unalias eval exec exit set unset shift trap return break continue readonly local umask ulimit"
-    " wait read getopts hash type times let declare typeset source . : [[ if then else fi do done case esac while for"
+    " wait read getopts hash type times let declare typeset source : [[ if then else fi do done case esac while for"
     " until { } ! function coproc builtin command fg bg jobs history help shopt mapfile print whence autoload"
     " suspend disown enable pushd popd dirs logout bind complete caller chdir select repeat end"
 ).split()  # fmt: skip
