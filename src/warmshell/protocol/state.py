@@ -37,7 +37,8 @@ _TRAP = re.compile(rb"trap -- (" + _VALUE + rb") (\S+)\n")
 # Variables that belong to one shell process, or whose assignment does something else than assigning.
 _OWN = re.compile(
     rb"(?:WARMSHELL_\w*|_|_warm_s|PPID|LINENO|OPTIND|SHLVL|BASH|BASH_\w*|BASHPID|BASHOPTS|SHELLOPTS|EUID|UID|GROUPS"
-    rb"|DIRSTACK|FUNCNAME|PIPESTATUS|RANDOM|SRANDOM|SECONDS|EPOCH\w*|HISTCMD|COMP_\w*|PWD|OLDPWD)\Z"
+    rb"|DIRSTACK|FUNCNAME|PIPESTATUS|RANDOM|SRANDOM|SECONDS|EPOCH\w*|HISTCMD|COMP_\w*|PWD|OLDPWD"
+    rb"|KSH_VERSION|KSH\w*ID|USER_ID|PGRP|GID|EGID|USERNAME|TTY|TTYIDLE|TRY_BLOCK_\w*|ZSH_\w*|signals)\Z"
 )
 
 
