@@ -19,12 +19,13 @@ _SYNTAX = frozenset(
 
 # Every name that one of the known shells takes for a builtin, a keyword or an applet of its own.
 _SHADOWED = frozenset(
-    b". : [ [[ alias autoload bg bind break builtin caller case cd chdir command compgen complete compopt continue"
-    b" coproc declare dirs disown do done echo elif else emulate enable esac eval exec exit export false fc fg fi float"
-    b" for function functions getopts global hash help hist history if in integer jobs kill let limit local log logout"
-    b" mapfile nameref newgrp noglob popd print printf pushd pwd read readarray readonly rehash rename repeat return"
-    b" sched select set setopt shift shopt source stat suspend test then time times trap true type typeset ulimit umask"
-    b" unalias unfunction unlimit unset unsetopt until wait whence where which while zcompile zmodload zstyle".split()
+    b"! . : [ [[ { } alias autoload bg bind break builtin caller case cd chdir command compgen complete compopt"
+    b" continue coproc declare dirs disown do done echo elif else emulate enable esac eval exec exit export"
+    b" false fc fg fi float for function functions getopts global hash help hist history if in integer jobs"
+    b" kill let limit local log logout mapfile nameref newgrp noglob popd print printf pushd pwd r read"
+    b" readarray readonly rehash rename repeat return sched select set setopt shift shopt source stat suspend"
+    b" test then time times trap true type typeset ulimit umask unalias unfunction unlimit unset unsetopt until"
+    b" wait whence where which while zcompile zmodload zstyle".split()
 )
 
 
@@ -50,8 +51,12 @@ class Dialect:
 
     def program(self, words: Sequence[bytes]) -> bytes:
         """Shell text that runs the program which the first word names, whatever else bears its name."""
-        if words[0] in _SHADOWED:
-            return b"env " + quote_all(words)
+        if words[0] in _SHADOWED or words[0].startswith(b"-"):
+            return b"env -- " + quote_all(words)
+        return self.guard + quote_all(words)
+
+    def builtin(self, words: Sequence[bytes]) -> bytes:
+        """Shell text that runs the builtin which the first word names."""
         return self.guard + quote_all(words)
 
     def __repr__(self) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .dialect import dialect
-from .quoting import one_line, quote, quote_all
-from .request import TAG, assignments
+from .quoting import one_line, quote
+from .request import TAG, assignments, through_env
 
 # Names that no environment brings along: an exported variable would reach the command with the reader's value.
 READER = b"IFS= read -r _warm_line&&_warm_nl='\n'&&eval \"$_warm_line\""
@@ -27,9 +27,9 @@ def line(argv: Sequence[bytes], script: bytes | None, env: Mapping[bytes, bytes]
     names, odd = assignments(env or {})
     text = b"export " + TAG + b"=" + tag + b" " + names + b";"
     if script is not None:
-        words = (b"env " + odd if odd else b"") + b"sh -c " + quote(script)
+        words = (b"env -- " + odd if odd else b"") + b"sh -c " + quote(script)
     elif odd:
-        words = b"env " + odd + quote_all(argv)
+        words = through_env(odd, argv)
     else:
         words = dialect("posix").program(argv).replace(b"command ", b"", 1)
     return one_line(text + b"exec " + words) + b"\n"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from .dialect import Dialect, builtin_equals_program
-from .quoting import is_name, quote
+from .quoting import is_name, quote, quote_all
 
 TAG = b"WARMSHELL_COMMAND"
 """The variable in every command's environment by which its descendants are found, wherever they hid."""
@@ -42,10 +42,10 @@ def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, byt
     """Words as a program (or the builtin that equals it), with variables that last for this command only."""
     if env:
         names, odd = assignments(env)
-        program = b"env " + odd + _quoted(words) if odd else dialect.program(words)
+        program = through_env(odd, words) if odd else dialect.program(words)
         return Body(names + program, _forget(dialect, words))
     if builtin_equals_program(words):
-        return Body(_quoted(words), tagged=False)
+        return Body(dialect.builtin(words), tagged=False)
     return Body(dialect.program(words), _forget(dialect, words))
 
 
@@ -55,7 +55,8 @@ def script_body(dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | No
         return Body(b"(eval " + quote(script) + b")", dialect.forget)
     names, odd = assignments(env)
     if odd:  # only a program can hold such a name, so the script gets a shell of its own
-        return Body(names + b"env " + odd + b"sh -c " + quote(script), dialect.forget)
+        own = (*dialect.argv, b"-c", script)
+        return Body(names + through_env(odd, own), dialect.forget)
     return Body(b"(export " + names + b";eval " + quote(script) + b")", dialect.forget)
 
 
@@ -68,29 +69,36 @@ def stateful_body(script: bytes, dialect: Dialect) -> Body:
     return Body((b"\\eval " if dialect.name == "ksh" else b"\\command eval ") + quote(script))
 
 
-def _quoted(words: Sequence[bytes]) -> bytes:
-    return b" ".join([quote(word) for word in words])
+def through_env(odd: bytes, words: Sequence[bytes]) -> bytes:
+    """The program with variables that no shell can hold, as :func:`assignments` gives them."""
+    if b"=" in words[0]:  # env would take it for one more variable
+        return b"env -- " + odd + b'sh -c \'exec "$0" "$@"\' ' + quote_all(words)
+    return b"env -- " + odd + quote_all(words)
 
 
 def _forget(dialect: Dialect, words: Sequence[bytes]) -> bytes:
     return b"" if b"/" in words[0] else dialect.forget
 
 
-# Names that mean something to a shell when they are assigned, or that it refuses to have assigned.
-_SPECIAL = frozenset(
-    b"BASHOPTS BASHPID BASH_VERSINFO EUID EPOCHREALTIME EPOCHSECONDS FUNCNAME GROUPS HISTCMD IFS LINENO OPTIND PPID"
-    b" RANDOM SECONDS SHELLOPTS SRANDOM UID USERNAME GID EGID _".split()
+# Names that mean something to a shell when they are assigned, or that it refuses to have assigned: found by trying all
+# that any of the known shells has.
+_SPECIAL = re.compile(
+    rb"(?:BASH\w*|ZSH\w*|KSH\w*|_|COLUMNS|DIRSTACK|EGID|EPOCH\w*|EUID|FUNCNAME|FUNCNEST|GID|GROUPS|HISTCMD|HISTSIZE|IFS"
+    rb"|KEYBOARD_HACK|LINENO|LINES|OPTIND|PGRP|PIPESTATUS|PPID|RANDOM|SAVEHIST|SECONDS|SHELLOPTS|SHLVL|SRANDOM|TMOUT"
+    rb"|TRY_BLOCK_\w*|TTYIDLE|UID|USERNAME|USER_ID|signals|_warm_\w*)\Z"
 )
+_LOCALE = re.compile(rb"(?:LC_\w+|LANG)\Z")
+_LOCALES = (b"C", b"C.UTF-8", b"POSIX")  # of any other, bash may say that it is not installed
 
 
 def assignments(env: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     """Assignments for the shell, and words for ``env`` for the names that a shell cannot hold."""
     names, odd = [], []
     for name, value in env.items():
-        if is_name(name) and name not in _SPECIAL:
-            names.append(name + b"=" + quote(value) + b" ")
-        else:
+        if not is_name(name) or _SPECIAL.match(name) or (_LOCALE.match(name) and value not in _LOCALES):
             odd.append(quote(name + b"=" + value) + b" ")
+        else:
+            names.append(name + b"=" + quote(value) + b" ")
     return b"".join(names), b"".join(odd)
 
 
