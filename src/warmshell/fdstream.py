@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 from warmshell.errors import BusyError, ClosedError
 from warmshell.process import CHUNK, ByteReceiveStream, ByteSendStream
 
-_CAPACITY = 64 * 1024  # what a pipe holds: all that an ended writer can have left in it
+_CAPACITY = 256 * 1024  # the most that a pipe of ours holds: all that an ended writer can have left in it
 
 
 class _Fd:
@@ -20,19 +21,29 @@ class _Fd:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._waiter: asyncio.Future[None] | None = None
+        self._registered = False
         os.set_blocking(fd, False)
 
     async def _ready(self, what: Literal["read", "write"]) -> None:
         """Return when the descriptor can be used without waiting, or was closed."""
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
-        (loop.add_reader if what == "read" else loop.add_writer)(self._fd, _set, waiter)
+        if not self._registered:
+            self._registered = True
+            (loop.add_reader if what == "read" else loop.add_writer)(self._fd, self._on_ready, what)
         try:
             await waiter
         finally:
             self._waiter = None
-            if self._fd >= 0:  # else close() took it out of the loop, and the number may be someone else's by now
-                (loop.remove_reader if what == "read" else loop.remove_writer)(self._fd)
+
+    def _on_ready(self, what: Literal["read", "write"]) -> None:
+        """It stays in the loop while one wait follows the other, and leaves it when nobody waits."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+            return
+        self._registered = False
+        loop = asyncio.get_running_loop()
+        (loop.remove_reader if what == "read" else loop.remove_writer)(self._fd)
 
     def _check(self, verb: str) -> int:
         if self._waiter is not None:
@@ -51,16 +62,11 @@ class _Fd:
             loop.remove_reader(fd)
             loop.remove_writer(fd)
         os.close(fd)
-        if self._waiter is not None:
-            _set(self._waiter)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def aclose(self) -> None:
         self.close()
-
-
-def _set(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class FdReceiveStream(_Fd, ByteReceiveStream):
@@ -69,6 +75,8 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
     def __init__(self, fd: int, *, terminal: bool = False) -> None:
         super().__init__(fd)
         self._terminal = terminal
+        with contextlib.suppress(OSError, AttributeError):  # no pipe, no more memory for pipes, or not Linux
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _CAPACITY)  # fewer turns of the loop for much output
 
     async def receive(self, max_bytes: int = CHUNK) -> bytes:
         while True:
@@ -102,6 +110,7 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
             if self._fd >= 0:
                 loop.remove_reader(self._fd)
 
+        self._registered = False
         loop.add_reader(self._check("reading"), read)
         return stop
 
