@@ -117,12 +117,22 @@ class Inputs:
         self._separator = separator
         if sum(source.path == STDIN for source in sources) > 1:
             raise InputError("standard input can be one input source only")
-        self._files = [_opened(source.path) if source.path is not None else None for source in sources]
+        self._files: list[int | None] = []
+        try:
+            for source in sources:
+                self._files.append(_opened(source.path) if source.path is not None else None)
+        except InputError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
         for fd in self._files:
             if fd is not None and fd != 0:
                 with contextlib.suppress(OSError):
@@ -188,13 +198,15 @@ class Inputs:
 
 
 def _opened(path: str) -> int:
+    name = "standard input" if path == STDIN else path
     try:
         fd = 0 if path == STDIN else os.open(os.fsencode(path), os.O_RDONLY | os.O_CLOEXEC)
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise IsADirectoryError(None, "Is a directory")
     except OSError as error:
-        name = "standard input" if path == STDIN else path
         raise InputError(f"cannot read {name}: {error.strerror}") from None
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        if fd != 0:
+            os.close(fd)
+        raise InputError(f"cannot read {name}: Is a directory")
     return fd
 
 
