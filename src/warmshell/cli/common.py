@@ -100,7 +100,12 @@ def environment(settings: Iterable[str], *, copy: bool = False) -> dict[str, str
 
 def broken_pipe() -> int:
     """End quietly when the reader of our output has gone, as a program that SIGPIPE ends does."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)  # what Python still flushes at exit must not fail again
-    os.close(null)
+    discard_output()
     return BROKEN_PIPE
+
+
+def discard_output() -> None:
+    """Send what Python still flushes at exit nowhere, once writing has failed: it must not fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

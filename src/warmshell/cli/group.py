@@ -63,6 +63,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     except WarmshellError as error:
         return complain(str(error))
     except OSError as error:  # from printing help: every other one has been given words where it arose
+        from warmshell.cli.common import discard_output
+
+        discard_output()
         return complain(f"cannot write to standard output: {error.strerror}")
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
