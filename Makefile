@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?=
 ARGS ?=
 export VENV PYTHON
+# Programs are tested as their users start them.
+unexport PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONPATH
 
 bin := $(VENV)/bin
 ready := $(VENV)/.ready
