@@ -200,13 +200,17 @@ class Engine:
                 self._owner.on_broken(f"reported what no command of its own ended with: {error}")
                 return
 
-    def rest(self) -> tuple[bytes, bytes]:
-        """What a command that has ended left in its pipes; a pipe that somebody still holds is given up."""
+    def rest(self, outputs: int = 2) -> tuple[bytes, bytes]:
+        """What a command that has ended left in its pipes; a pipe that somebody still holds is given up.
+
+        Args:
+            outputs: how many of the two it can have written to.
+        """
         self.unwatch()
-        left = []
-        for index in (0, 1):
+        left = [b"", b""]
+        for index in range(outputs):
             data, held = self._pipes[index].drain()
-            left.append(data)
+            left[index] = data
             if held:
                 self._renew(index)
         return left[0], left[1]

@@ -1,0 +1,116 @@
+"""Ending processes with all their descendants, in threads, so that the loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import _thread
+
+from warmshell.guardian import tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from warmshell.guardian.processes import Process
+    from warmshell.server.children import Child, Children
+    from warmshell.server.loop import Loop
+
+    Target = tuple[int, int]
+
+_STACK = 512 * 1024
+
+
+class Family(tree.Selection):
+    """Processes and all that ever descended from one of them, as far as any look has seen.
+
+    When a shell ends before its children do, they get another parent: what was seen once stays meant.
+    """
+
+    __slots__ = ()
+
+    def scan(self, table: dict[int, Process], until: float = float("inf")) -> tuple[set[Target], bool]:
+        """What is meant and alive now."""
+        found, complete = super().scan(table, until)
+        self.roots |= found
+        return found, complete
+
+
+def in_thread(loop: Loop, work: Callable[[], object], then: Callable[[object], None]) -> None:
+    """Do the work in a thread of its own, then call in the loop with what it returned, or the error it raised."""
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - it is handed on
+            result = error
+        loop.call_from_thread(then, result)
+
+    _thread.stack_size(_STACK)
+    _thread.start_new_thread(run, ())
+
+
+class Killer:
+    """Ends what shells have started.
+
+    Args:
+        loop: the event loop.
+        children: the processes of this server.
+    """
+
+    def __init__(self, loop: Loop, children: Children) -> None:
+        self._loop = loop
+        self._children = children
+
+    def end_shell(self, child: Child, tag: bytes, grace: float, then: Callable[[], None]) -> None:
+        """End a shell and everything below it: TERM, grace, KILL.
+
+        Args:
+            child: the shell.
+            tag: begins what marks everything it has started.
+            grace: seconds between TERM and KILL.
+            then: called when all is over.
+        """
+        roots = [(child.pid, child.started)] if child.code is None else []
+        family = Family(roots, self._tags(tag), [child.pid] if roots else [], include_roots=True)
+        self._run(family, grace, then)
+
+    def end_left(self, tag: bytes, grace: float, then: Callable[[], None]) -> None:
+        """End what a shell that is gone has left behind."""
+        self._children.reap()
+        strays = self._children.strays()
+        if strays is None:
+            self._run(Family([], self._tags(tag), include_roots=True), grace, then)
+        elif strays:
+            self._run(Family(strays, include_roots=True), grace, then)
+        else:
+            then()
+
+    def end_tagged(self, tag: bytes, grace: float, then: Callable[[], None]) -> None:
+        """End everything that carries a tag, whoever started it."""
+        self._run(Family([], _both(tag), include_roots=True), grace, then)
+
+    @staticmethod
+    def signal(child: Child, number: int, *, shell: bool, idle: bool) -> int:
+        """Send a signal to what a shell has started; to be called in a thread.
+
+        Args:
+            child: the shell.
+            number: the signal.
+            shell: whether the shell itself is meant too.
+            idle: whether it executes nothing: what there is then runs in the background.
+
+        Returns:
+            How many processes got it.
+        """
+        targets = tree.find([(child.pid, child.started)], include_roots=shell and not idle)
+        return sum([tree.send(pid, started, number) for pid, started in sorted(targets)])
+
+    def _tags(self, tag: bytes) -> list[bytes]:
+        """Environments are read only where descent does not tell everything."""
+        return [] if self._children.adopts else _both(tag)
+
+    def _run(self, family: Family, grace: float, then: Callable[[], None]) -> None:
+        in_thread(self._loop, lambda: tree.end(family, grace), lambda _: then())
+
+
+def _both(tag: bytes) -> list[bytes]:
+    return [tree.COMMAND_VARIABLE + b"=" + tag, tree.SESSION_VARIABLE + b"=" + tag]

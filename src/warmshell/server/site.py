@@ -1,0 +1,100 @@
+"""What the subshells of one session share."""
+
+from __future__ import annotations
+
+import os
+
+from warmshell.guardian.tree import COMMAND_VARIABLE, SESSION_VARIABLE
+from warmshell.server.kill import Killer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from warmshell.server.children import Child, Children
+    from warmshell.server.lane import Lane
+    from warmshell.server.loop import Loop, Timer
+    from warmshell.server.writer import Writer
+
+_MOMENT = 0.002  # seconds after which a running command's output is read while it comes
+
+
+class Site:
+    """What the subshells of one session share.
+
+    Args:
+        loop: the event loop.
+        children: the processes of this server.
+        writer: takes frames for the client.
+
+    Attributes:
+        token: begins every tag.
+        base: the directory in which shells run.
+        env: their environment.
+    """
+
+    def __init__(self, loop: Loop, children: Children, writer: Writer) -> None:
+        self.loop = loop
+        self.children = children
+        self.killer = Killer(loop, children)
+        self.token = b""
+        self.base = b"/"
+        self.env: dict[bytes, bytes] = {}
+        self.put = writer.put
+        self.room = writer.room
+        self._hungry: dict[Lane, None] = {}
+        self._fresh: set[Lane] = set()
+        self._timer: Timer | None = None
+
+    def configure(self, token: bytes, base: bytes, env: Mapping[bytes, bytes]) -> None:
+        """The options of the session."""
+        self.token = token
+        self.base = base
+        self.env = {**os.environb, **env}
+
+    def spawn(
+        self,
+        argv: Sequence[bytes],
+        tag: bytes,
+        blank: bool,
+        stdin: int,
+        output: int,
+        on_exit: Callable[[int], None],
+    ) -> Child:
+        """Start a shell.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        env = {} if blank else dict(self.env)
+        env[SESSION_VARIABLE] = self.token
+        env[COMMAND_VARIABLE] = tag + b".0"
+        return self.children.spawn(argv, env, stdin, output, on_exit)
+
+    # -- output of long commands ------------------------------------------------------------------------------------
+
+    def watch(self, lane: Lane) -> None:
+        """A command begins: in a moment its output is to be read as it comes. One timer serves all lanes."""
+        self._fresh.add(lane)
+        if self._timer is None:
+            self._timer = self.loop.call_later(_MOMENT, self._on_moment)
+
+    def unwatch(self, lane: Lane) -> None:
+        """A command has ended."""
+        self._fresh.discard(lane)
+
+    def _on_moment(self) -> None:
+        self._timer = None
+        lanes, self._fresh = self._fresh, set()
+        for lane in lanes:
+            lane.watch()
+
+    def wait_for_room(self, lane: Lane) -> None:
+        """Tell the lane when frames have been written."""
+        self._hungry[lane] = None
+
+    def on_room(self) -> None:
+        """Frames have been written."""
+        lanes, self._hungry = self._hungry, {}
+        for lane in lanes:
+            lane.on_room()
