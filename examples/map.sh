@@ -2,7 +2,9 @@
 # warm map: one command for every file, several at a time, with a log that lets a broken run be resumed.
 set -eu
 
-cd "$(mktemp -d)"
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+cd "$folder"
 for n in 1 2 3 4 5; do seq "$n" > "day $n.txt"; done
 
 # Values are quoted: a blank in a name is just a blank.

@@ -15,7 +15,7 @@ from .test_examples import ROOT, with_warm
 
 TEXTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-_FILE = re.compile(r"`((?:tests|src)/[\w/.-]+)(?:::(\w+))?`")
+_FILE = re.compile(r"`((?:tests|src)/[a-z0-9_/.-]+)(?:::(\w+))?`")
 _PART = re.compile(r"`(\w+)::(test_\w+)`")  # of the conformance suite
 
 
