@@ -19,7 +19,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 	@echo '  ARGS="…" hands words on: make test ARGS="-k pool", make demo ARGS=--quick'
 
-demo: $(ready) ## real commands on real files, with a process each and warm (a minute or two)
+demo: $(ready) ## real commands on real files, with a process each and warm (seconds to a minute)
 	$(bin)/warm demo $(ARGS)
 
 test: $(ready)-test packages ## all tests; says at the end what was skipped and why
