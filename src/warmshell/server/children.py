@@ -27,11 +27,8 @@ def find_program(name: bytes, path: bytes) -> bytes:
     Raises:
         OSError: there is none that may be executed.
     """
-    if b"/" in name:
-        places = [name]
-    else:
-        places = [os.path.join(entry or b".", name) for entry in path.split(b":")]
-    for place in places:
+    places = [b""] if b"/" in name else path.split(b":")
+    for place in [os.path.join(entry or b".", name) if b"/" not in name else name for entry in places]:
         if os.access(place, os.X_OK) and not os.path.isdir(place):
             return place
     error = PermissionError if b"/" in name and os.path.exists(name) else FileNotFoundError

@@ -17,10 +17,10 @@ def of_start(base: bytes, site: Site) -> dict[str, object]:
     home = os.environb.get(b"HOME", b"")
     return {
         "pid": os.getpid(),
-        "python": "%d.%d.%d" % sys.version_info[:3],
+        "python": ".".join(map(str, sys.version_info[:3])),
         "cwd": base.decode("latin-1"),
         "home": home.decode("latin-1"),
-        "tmp": os.environb.get(b"TMPDIR", b"/tmp").decode("latin-1"),  # noqa: S108 - told, not used
+        "tmp": os.environb.get(b"TMPDIR", b"/tmp").decode("latin-1"),
         "cpus": len(os.sched_getaffinity(0)),
         "arg_max": os.sysconf("SC_ARG_MAX"),
         "subreaper": site.children.adopts,

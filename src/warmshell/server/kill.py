@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
-
 from warmshell.guardian import tree
+from warmshell.server.work import in_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from warmshell.server.loop import Loop
 
     Target = tuple[int, int]
-
-_STACK = 512 * 1024
 
 
 class Family(tree.Selection):
@@ -32,20 +29,6 @@ class Family(tree.Selection):
         found, complete = super().scan(table, until)
         self.roots |= found
         return found, complete
-
-
-def in_thread(loop: Loop, work: Callable[[], object], then: Callable[[object], None]) -> None:
-    """Do the work in a thread of its own, then call in the loop with what it returned, or the error it raised."""
-
-    def run() -> None:
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - it is handed on
-            result = error
-        loop.call_from_thread(then, result)
-
-    _thread.stack_size(_STACK)
-    _thread.start_new_thread(run, ())
 
 
 class Killer:

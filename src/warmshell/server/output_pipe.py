@@ -40,12 +40,12 @@ class OutputPipe:
             return data, True
 
     def some(self, most: int) -> tuple[list[bytes], bool]:
-        """Up to ``most`` bytes (and a piece) of what a running command wrote, and whether there may be more."""
+        """Up to ``most`` bytes of what a running command wrote, and whether there may be more."""
         pieces: list[bytes] = []
         size = 0
         try:
             while size < most:
-                data = os.read(self.fd, _READ)
+                data = os.read(self.fd, min(_READ, most - size))
                 if not data:
                     return pieces, False
                 pieces.append(data)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import dialect
 from warmshell.protocol.remote import RemoteCommand
-from warmshell.server.kill import in_thread
 from warmshell.server.lane import Lane
 from warmshell.server.life import GRACE
 from warmshell.server.site import Site
+from warmshell.server.work import Workers, in_thread
 from warmshell.server.writer import HARD_LIMIT, Writer
 
 TYPE_CHECKING = False
@@ -64,6 +65,7 @@ class Session:
         self._decoder = frames.FrameDecoder()
         self._writer = Writer(loop, sink, self.end, self._on_room)
         self._site = Site(loop, children, self._writer)
+        self._workers = Workers(loop)
         self._lanes: dict[int, Lane] = {}
         self._numbers = 0
         self._lease = _LEASE
@@ -113,7 +115,7 @@ class Session:
         try:
             for kind, subshell, payload in self._decoder.feed(data):
                 self._on_frame(kind, subshell, payload)
-        except (ValueError, TypeError, KeyError, frames.struct.error) as error:
+        except (ValueError, TypeError, KeyError, struct.error) as error:
             self._fail(f"what came from the client is not a frame: {error!r}")
         if self._writer.pending > HARD_LIMIT and self._listening and not self._ended:
             self._listening = False
@@ -129,7 +131,7 @@ class Session:
         if self._ended:
             return
         if kind == frames.CONTROL:
-            self._on_control(json.loads(payload))
+            self._on_control(json.loads(payload), len(payload))
             return
         if not self._started:
             raise ValueError("a frame before the start")
@@ -166,7 +168,7 @@ class Session:
 
     # -- control ----------------------------------------------------------------------------------------------------
 
-    def _on_control(self, message: dict[str, Any]) -> None:
+    def _on_control(self, message: dict[str, Any], size: int) -> None:
         number, name = message["id"], message["op"]
         if not isinstance(number, int) or not isinstance(name, str):
             raise TypeError("a request without a number or a name")
@@ -181,20 +183,21 @@ class Session:
             if operation is not None:
                 operation(message, answer)
             else:
-                self._file_operation(name, message, answer)
+                self._file_operation(name, message, size, answer)
         except (Refused, OSError) as error:
             answer(error)
         except (KeyError, ValueError, TypeError) as error:
             answer(Refused("BadRequest", f"{name}: {error!r}"))
 
-    def _file_operation(self, name: str, message: dict[str, Any], answer: Callable[[object], None]) -> None:
-        """Operations on files may take as long as the file system likes: each has a thread."""
+    def _file_operation(self, name: str, message: dict[str, Any], size: int, answer: Callable[[object], None]) -> None:
+        """Operations on files may take as long as the file system likes: they have threads."""
         from warmshell.server import files
 
         operation = files.OPERATIONS.get(name)
         if operation is None:
             raise Refused("Unknown", f"there is no operation {name!r}")
-        in_thread(self._loop, lambda: operation(message), answer)
+        if not self._workers.run(lambda: operation(message), answer, size):
+            raise Refused("TooMany", "too many operations on files wait already")
 
     def _answer(self, number: int, result: object, subshell: int = 0) -> None:
         message: dict[str, object] = {"id": number}

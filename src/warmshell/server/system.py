@@ -13,9 +13,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def _prctl() -> Callable[[int, int], int] | None:
     try:
-        import _ctypes  # type: ignore[import-not-found]  # ctypes itself takes several times as long
+        import _ctypes  # ctypes itself takes several times as long
 
-        function = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")
+        function = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type]
         call = _ctypes.call_function
     except (ImportError, OSError, AttributeError):
         return None
