@@ -105,7 +105,7 @@ class RemoteCommand:
         (size,) = _SIZE.unpack_from(payload, 0)
         head = json.loads(payload[4 : 4 + size])
         if not isinstance(head, dict) or not isinstance(head.get("seq"), int):
-            raise ValueError("a command without a number")
+            raise ValueError("a command without a number")  # noqa: TRY004 - the bytes are bad, not a type
         fields = iter(_fields(payload, 4 + size))
         single = {name: next(fields) for name in ("script", "cwd", "stdout", "stderr") if head.get(name)}
         env = {next(fields): next(fields) for _ in range(head["env"])} if "env" in head else None

@@ -28,14 +28,16 @@ class Body:
         text: the text, a simple command or a compound that redirections can follow.
         prologue: statements that must come before it, in the shell itself.
         tagged: whether it may start processes, which must then carry the tag.
+        outputs: how many of the two output streams it may write to: 2, 1 (standard output only) or 0.
     """
 
-    __slots__ = ("prologue", "tagged", "text")
+    __slots__ = ("outputs", "prologue", "tagged", "text")
 
-    def __init__(self, text: bytes, prologue: bytes = b"", tagged: bool = True) -> None:
+    def __init__(self, text: bytes, prologue: bytes = b"", tagged: bool = True, outputs: int = 2) -> None:
         self.text = text
         self.prologue = prologue
         self.tagged = tagged
+        self.outputs = outputs
 
 
 def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, bytes] | None = None) -> Body:
@@ -45,8 +47,11 @@ def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, byt
         program = through_env(odd, words) if odd else dialect.program(words)
         return Body(names + program, _forget(dialect, words))
     if builtin_equals_program(words):
-        return Body(dialect.builtin(words), tagged=False)
+        return Body(dialect.builtin(words), tagged=False, outputs=1 if words[0] in _WRITERS else 0)
     return Body(dialect.program(words), _forget(dialect, words))
+
+
+_WRITERS = (b"echo", b"pwd")  # of the builtins that equal programs; the others say nothing
 
 
 def script_body(dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | None = None) -> Body:
@@ -150,7 +155,10 @@ def compose(
         acknowledge: whether ``SEQ s`` is reported before the command starts.
     """
     say, said = b"%s%d " % (frame.say, seq), frame.said
-    core = b"%s %s %s %s %s" % (body.text, frame.stderr, frame.stdin, frame.stdout, frame.private)
+    if body.outputs == 2:
+        core = b"%s %s %s %s %s" % (body.text, frame.stderr, frame.stdin, frame.stdout, frame.private)
+    else:  # a builtin that reads nothing, says nothing on stderr and leaves nothing behind: half the time
+        core = b"%s %s" % (body.text, frame.stdout) if body.outputs else body.text
     if acknowledge:
         # Not "{ }": after a syntax error in an eval between braces, bash takes no closing brace any more.
         core = b"if %ss%s;then %s %s;fi %s %s %s" % (

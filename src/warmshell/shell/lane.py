@@ -34,6 +34,7 @@ class Execution:
     Attributes:
         done: gets the result, or the error that kept the command from having one.
         acknowledged: whether the shell has said that the command starts.
+        outputs: how many of the two output streams it can write to.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Execution:
         "command",
         "done",
         "keeps_state",
+        "outputs",
         "seq",
         "started",
         "stderr",
@@ -56,6 +58,7 @@ class Execution:
         self.done = done
         self.keeps_state = keeps_state
         self.acknowledged = False
+        self.outputs = 2
         self._beginning: asyncio.Future[None] | None = None
         self.started = time.time()
         self.stdout: Capture | None = None

@@ -57,6 +57,7 @@ class MarkerLane(Lane):
         self._process = await self._open_shell()
         for index, stream in enumerate((self._process.stdout, self._process.stderr)):
             self._pumps.append(self._task(self._pump(index, stream)))
+        self._task(self._watch_exit(self._process))
         self.alive = True
         try:
             greeting = INIT + b"export %s;%s 2>/dev/null;unset OLDPWD;" % (TAG, enter(self.base))
@@ -156,8 +157,13 @@ class MarkerLane(Lane):
         self._settle_with(execution, error if isinstance(error, OutputError) else None, str(error))
         await self._kill(GRACE)
 
+    async def _watch_exit(self, process: Process) -> None:
+        """Children may hold the streams of a shell that is gone."""
+        await process.wait()
+        await self._on_end()
+
     async def _on_end(self) -> None:
-        """A stream has ended: the shell is gone, or became another program."""
+        """A stream or the process has ended: the shell is gone, or became another program."""
         if self._ended or self._process is None:
             return
         self._ended = True
@@ -166,9 +172,11 @@ class MarkerLane(Lane):
         if execution is None or not execution.keeps_state:
             await self._process.kill(GRACE)
         status = await self._process.wait()
+        await self._process.kill(0.0)  # whoever holds the streams still, so that they end
+        pumps = [pump for pump in self._pumps if pump is not asyncio.current_task()]
+        await asyncio.wait(pumps, timeout=_CLOSE_SECONDS)
         if execution is None or execution.done.done():
             return
-        await self._process.kill(0.0)
         if execution.keeps_state and status < 128:
             stdout, stderr = execution.captured()
             self.busy = None

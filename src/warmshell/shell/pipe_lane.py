@@ -130,6 +130,9 @@ class PipeLane(Lane):
         self._feed = feed
         self._keeps_state = self._keeps_state or keeps_state
         named = command.stdout is not None or command.stderr is not None
+        acknowledge = named or keeps_state or (feed is not None and feed.streams)
+        if not acknowledge:
+            execution.outputs = body.outputs
         request = compose(
             body,
             self._engine.frame(stdin, command.stdout, command.stderr),
@@ -137,7 +140,7 @@ class PipeLane(Lane):
             execution.tag,
             cwd=command.cwd,
             base=self.base,
-            acknowledge=named or keeps_state or (feed is not None and feed.streams),
+            acknowledge=acknowledge,
         )
         self._engine.submit(prelude + request if prelude else request)
         self._timer.add(self)
@@ -159,7 +162,7 @@ class PipeLane(Lane):
     def _complete(self, execution: Execution, report: Report) -> None:
         self._timer.discard(self)
         self._close_feed()
-        stdout, stderr = self._engine.rest()
+        stdout, stderr = self._engine.rest(execution.outputs)
         self.busy = None
         self.idle_since = self.loop.time()
         if execution.done.done():  # given up: what it wrote may still be asked for
