@@ -10,11 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from warmshell.child import Child
 from warmshell.guardian import tree
 from warmshell.guardian.client import acquire, release
+from warmshell.protocol.dialect import is_shadowed
 
 COMMAND = tree.COMMAND_VARIABLE
 SESSION = tree.SESSION_VARIABLE
 
 _NUMBERS = itertools.count(1)
+
+
+def _misleads(variable: bytes) -> bool:
+    """Whether bash would take options from the variable (``set -e`` for all it runs), or a function over a builtin."""
+    if variable.startswith(b"BASH_FUNC_"):
+        return is_shadowed(variable[len(b"BASH_FUNC_") :].partition(b"%")[0])
+    return variable in (b"SHELLOPTS", b"BASHOPTS")
 
 
 class LocalHost:
@@ -28,7 +36,9 @@ class LocalHost:
     def __init__(self, env: Mapping[bytes, bytes] | None = None, cwd: bytes | None = None) -> None:
         self._guardian = acquire()
         self.cwd = os.getcwdb() if cwd is None else cwd
-        self._env = dict(os.environb) if env is None else dict(env)
+        self._env = {
+            name: value for name, value in (os.environb if env is None else env).items() if not _misleads(name)
+        }
         self._count = 0
         self.token = b"%s.%d" % (self._guardian.token.encode(), next(_NUMBERS))
 

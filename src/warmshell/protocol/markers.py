@@ -40,7 +40,7 @@ def printf_pipe(data: bytes) -> bytes:
 
 
 def _printf(data: bytes) -> bytes:
-    return b"printf '" + b"".join([_PRINTF[byte] for byte in data]) + b"'"
+    return b"\\command printf '" + b"".join([_PRINTF[byte] for byte in data]) + b"'"
 
 
 def _printf_byte(byte: int) -> bytes:

@@ -83,9 +83,9 @@ class Feed:
                 async for chunk in source:
                     await writer.send(chunk)
         except Exception as error:  # noqa: BLE001
-            failed(error)
-        finally:
-            writer.close()
+            failed(error)  # and no end of the input: the command would take what it got for all of it
+            return
+        writer.close()
 
     def close(self) -> None:
         """The command has ended: give back what is held."""
