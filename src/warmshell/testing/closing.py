@@ -30,7 +30,7 @@ class Closing(Suite):
         if hiding == "without-environment":
             pytest.skip("what cleared its environment is found only while its parent lives")
         async with self.connect() as node:
-            await node.run(f"({hidings(where + '/pid')[hiding]}) >/dev/null 2>&1 &", timeout=60)
+            await node.run(f"( {hidings(where + '/pid')[hiding]} ) >/dev/null 2>&1 &", timeout=60)
             pids = await written(observer, f"{where}/pid")
         await gone(observer, pids, within=1)
 

@@ -61,7 +61,8 @@ class Environment(Suite):
         assert result.returncode == 3
         assert b"PLAIN=1" in result.stdout.split(b"\0")
         # Some shells hand on no variable that they cannot hold themselves.
-        assert (entry in result.stdout.split(b"\0")) == (entry in plain.stdout.split(b"\0"))
+        if entry in plain.stdout.split(b"\0"):
+            assert entry in result.stdout.split(b"\0")
 
     async def test_path_decides_where_the_program_is_found(self, node: Location, where: str) -> None:
         make = f"printf '#!/bin/sh\\necho mine\\n' >{where}/sort; chmod +x {where}/sort"
