@@ -6,6 +6,7 @@
 #
 # It never fails: without a right to install, or without a network, it says what was skipped and goes on.
 set -u
+PATH=$PATH:/usr/sbin:/sbin # where daemons are, which not every user's PATH has
 
 # program:package:what for
 programs='
@@ -19,6 +20,11 @@ setsid:util-linux:sessions that commands make of their own
 sudo:sudo:user= as another account
 parallel:parallel:the comparison of warm map with GNU parallel
 script:bsdutils:tests on a terminal
+ssh:openssh-client:SSH hosts
+sshd:openssh-server:tests of SSH hosts
+ip:iproute2:tests over a slow link
+perl:perl-base:tests of SSH hosts (accounts with a password)
+tcsh:tcsh:tests of SSH hosts (a login shell that is no POSIX shell)
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }
@@ -52,6 +58,19 @@ install() {
         fi
         become='sudo -n'
     fi
+    case " $packages" in
+    *' openssh-server '*)
+        # Installing a server must not open one to the world: its package starts it where a service manager runs.
+        if [ -d /run/systemd/system ]; then
+            say "openssh-server is not installed here, as it would be started; install it yourself for the tests of SSH"
+            packages=$(printf '%s' "$packages" | sed 's/openssh-server //')
+        elif [ ! -e /usr/sbin/policy-rc.d ]; then
+            printf '#!/bin/sh\nexit 101\n' | $become tee /usr/sbin/policy-rc.d >/dev/null
+            $become chmod 755 /usr/sbin/policy-rc.d
+            policy=ours
+        fi
+        ;;
+    esac
     say "installing $packages"
     $become apt-get update -qq >&2 || say "the package lists could not be updated"
     for package in $packages; do # one at a time: one that does not exist must not keep the others out
@@ -59,6 +78,7 @@ install() {
             apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 </dev/null ||
             say "could not be installed: $package"
     done
+    [ -z "${policy:-}" ] || $become rm -f /usr/sbin/policy-rc.d
 }
 
 [ "${1:-}" = --report ] || install
