@@ -189,10 +189,16 @@ class Life:
     def _on_killed(self) -> None:
         self._site.killer.end_left(self.tag, 0.0, self._finish)
 
-    def let_go(self, grace: float, told: Callable[[], None]) -> None:
-        """Let an idle shell end by itself; what it has left in the background is ended."""
-        if self.is_gone or self._ending or self._burying or not self.alive:
-            self.end(grace, None, told)
+    def let_go(self, grace: float, told: Callable[[], None], verdict: dict[str, Any] | None = None) -> None:
+        """Let an idle shell end by itself, end a busy one; what it has left in the background is ended.
+
+        Args:
+            grace: seconds between TERM and KILL.
+            told: called when all is over.
+            verdict: what becomes of its command.
+        """
+        if not self.alive or self.busy is not None:
+            self.end(grace, verdict, told)
             return
         self._told_end.append(told)
         self.alive = False

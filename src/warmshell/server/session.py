@@ -340,7 +340,7 @@ class Session:
                 self._end_rest()
 
         for lane in lanes:
-            lane.end(GRACE, {"lost": "was closed with its session", "started": "unknown"}, ended)
+            lane.let_go(GRACE, ended, {"lost": "was closed with its session", "started": "unknown"})
 
     def _end_rest(self) -> None:
         """What carries the token though no subshell of this session has started it, or has it no more."""
