@@ -197,8 +197,14 @@ class SpillFile:
             size -= len(piece)
         return b"".join(pieces)
 
+    def close(self) -> None:
+        """Free the space, whoever still holds the file; it cannot be used any more."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def __del__(self) -> None:
-        os.close(self._fd)
+        self.close()
 
 
 class Output:

@@ -54,7 +54,9 @@ class Capture:
     def _give_up(self) -> None:
         """Free what is taken at once: whoever keeps the error keeps this too, and the disk is full."""
         self._failed = True
-        self._file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         self._chunks.clear()
 
     def value(self) -> bytes | Output:
