@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from warmshell.errors import AuthenticationError, ConnectError, HostKeyError
 
 GCM = "aes128-gcm@openssh.com"
-"""The cipher that costs least on processors of today; put first unless the user's configuration chooses."""
+"""The cipher that costs least on processors of today; put first unless somebody's configuration chooses."""
 
 READY = b"warmshell-connected"
 """What the connection says of itself, once others can use it."""
@@ -29,7 +29,6 @@ class Target:
         connect_timeout: seconds to connect in.
         alive: seconds between signs of life; three without an answer end the connection.
         asks: whether a helper answers for a password or passphrase.
-        cipher: whether to put :data:`GCM` first.
     """
 
     host: str
@@ -42,12 +41,24 @@ class Target:
     connect_timeout: float = 30.0
     alive: int = 10
     asks: bool = False
-    cipher: bool = True
+
+    @property
+    def name(self) -> str:
+        """The host as people write it."""
+        return f"{self.user}@{self.host}" if self.user else self.host
+
+
+# -- the user's configuration ------------------------------------------------------------------------------------------
 
 
 def config_words(target: Target) -> list[str]:
     """The words that ask what the user's configuration says of the host (``ssh -G``)."""
-    return ["ssh", *_named(target), "-G", target.host]
+    return ["ssh", *_named(target), "-G", "--", target.host]
+
+
+def default_words(target: Target) -> list[str]:
+    """The words that ask what holds for the host without any configuration."""
+    return config_words(replace(target, config="none", jump=None))
 
 
 def parse_config(text: str) -> dict[str, str]:
@@ -61,65 +72,127 @@ def own_master(config: dict[str, str]) -> str | None:
     return None if path == "none" else path
 
 
+def ciphers(config: dict[str, str], default: dict[str, str]) -> str | None:
+    """The ciphers to ask for, or ``None`` where somebody's configuration has chosen, or there is nothing to gain."""
+    names = config.get("ciphers", "").split(",")
+    if config.get("ciphers") != default.get("ciphers") or GCM not in names:
+        return None
+    return ",".join([GCM, *[name for name in names if name != GCM]])
+
+
+def asked_as(config: dict[str, str]) -> str:
+    """``user@host`` as the client's questions for a password name it."""
+    host = config.get("hostkeyalias", "none")
+    return f"{config.get('user', '')}@{config.get('hostname', '') if host == 'none' else host}"
+
+
+# -- the words of connections and channels -----------------------------------------------------------------------------
+
+
 def check_words(target: Target, socket: str) -> list[str]:
     """The words that ask whether a shared connection lives."""
-    return ["ssh", *_named(target), "-S", socket, "-O", "check", target.host]
+    return ["ssh", *_named(target), "-S", socket, "-O", "check", "--", target.host]
 
 
-def master_words(target: Target, socket: str, log: str) -> list[str]:
-    """The words that make a connection for others to use; it says :data:`READY` on standard output when it is up."""
-    return [
-        "ssh", *_options(target, log), "-S", socket, "-o", "ControlMaster=yes", "-o", "ControlPersist=no",
-        "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}", "-N", "-T", target.host,
-    ]  # fmt: skip
+def master_words(target: Target, socket: str, log: str, config: dict[str, str], cipher: str | None = None) -> list[str]:
+    """The words that make a connection for others to use; it says :data:`READY` on standard output when it is up.
 
-
-def channel_words(target: Target, socket: str, log: str, line: str) -> list[str]:
-    """The words that run one line of the far login shell over a shared connection.
-
-    Where the server takes no more sessions on it, the client makes a connection of its own.
+    Args:
+        target: the host.
+        socket: where others find the connection.
+        log: the file for the client's own messages.
+        config: what the client says of the host, which also tells which options it knows.
+        cipher: the ciphers to ask for.
     """
-    return [
-        "ssh", *_options(target, log), "-S", socket, "-o", "ControlMaster=no", "-T", "--", target.host, line,
-    ]  # fmt: skip
+    options = {
+        "ControlMaster": "yes", "ControlPersist": "no",
+        "PermitLocalCommand": "yes", "LocalCommand": f"echo {READY.decode()}",
+        "ClearAllForwardings": "yes", "ExitOnForwardFailure": "no",
+        "ConnectTimeout": str(max(1, round(target.connect_timeout))),
+        "ServerAliveInterval": str(target.alive), "ServerAliveCountMax": "3",
+        "BatchMode": "no" if target.asks else "yes",
+        **_common(config, "none"),
+    }  # fmt: skip
+    if target.asks:
+        options["NumberOfPasswordPrompts"] = "1"
+        if config.get("stricthostkeychecking", "ask") == "ask":
+            options["StrictHostKeyChecking"] = "yes"  # the helper is to answer no other question
+    if not target.check_host_key:
+        options |= dict.fromkeys(("UserKnownHostsFile", "GlobalKnownHostsFile"), "/dev/null")
+        options["StrictHostKeyChecking"] = "no"
+    if cipher is not None:
+        options["Ciphers"] = cipher
+    identity = [] if target.identity is None else ["-i", target.identity, "-o", "IdentitiesOnly=yes"]
+    jump = [] if target.jump is None else ["-J", target.jump]
+    ways = [*identity, *jump, *_as_words(options), *([] if "SessionType" in options else ["-N"])]
+    return ["ssh", *_named(target), "-E", log, "-S", socket, *ways, "-T", "--", target.host]
+
+
+def channel_words(target: Target, socket: str, log: str, line: str, config: dict[str, str]) -> list[str]:
+    """The words that run one line of the far login shell over a shared connection, and only over that one.
+
+    The client would log in anew where the connection takes no more sessions; a proxy that does nothing keeps it from
+    that, so that it ends and says why.
+    """
+    options = {"ControlMaster": "no", "ProxyCommand": "false", "BatchMode": "yes", **_common(config, "default")}
+    return ["ssh", *_named(target), "-E", log, "-S", socket, *_as_words(options), "-T", "--", target.host, line]
+
+
+def _common(config: dict[str, str], session: str) -> dict[str, str]:
+    """Options that keep a configuration meant for terminals from what is no terminal."""
+    options = {
+        "LogLevel": "INFO", "EscapeChar": "none", "ForwardX11": "no", "RequestTTY": "no", "RemoteCommand": "none",
+        "Tunnel": "no",
+    }  # fmt: skip
+    later = {"StdinNull": "no", "ForkAfterAuthentication": "no", "SessionType": session}
+    # Clients before 8.7 end at options that they do not know.
+    return options | {name: value for name, value in later.items() if name.lower() in config}
+
+
+def _as_words(options: dict[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
 def _named(target: Target) -> list[str]:
     words: list[str] = []
-    for flag, value in (("-F", target.config), ("-l", target.user), ("-p", target.port), ("-J", target.jump)):
+    for flag, value in (("-F", target.config), ("-l", target.user), ("-p", target.port)):
         if value is not None:
             words += [flag, str(value)]
     return words
 
 
-def _options(target: Target, log: str) -> list[str]:
-    options = {
-        "BatchMode": "no" if target.asks else "yes",
-        "ConnectTimeout": str(max(1, round(target.connect_timeout))),
-        "ServerAliveInterval": str(target.alive),
-        "ServerAliveCountMax": "3",
-        "EscapeChar": "none",
-        "ForwardX11": "no",
-        "RequestTTY": "no",
-        "StdinNull": "no",
-    }
-    if target.asks:
-        options["NumberOfPasswordPrompts"] = "1"
-    if not target.check_host_key:
-        options |= {
-            "StrictHostKeyChecking": "no",
-            "UserKnownHostsFile": "/dev/null",
-            "GlobalKnownHostsFile": "/dev/null",
-        }
-    if target.cipher:
-        options["Ciphers"] = f"^{GCM}"
-    words = [*_named(target), "-E", log]
-    if target.identity is not None:
-        words += ["-i", target.identity, "-o", "IdentitiesOnly=yes"]
-    for name, value in options.items():
-        words += ["-o", f"{name}={value}"]
-    return words
+# -- the helper that answers for a password ----------------------------------------------------------------------------
 
+_ASKPASS = """\
+#!/bin/sh
+# $1 is the question. Whatever is asked for another account, or is no secret, gets no answer.
+case $1 in
+*assphrase*) exec cat -- "${WARMSHELL_PASSPHRASE_FILE:?}" ;;
+*@*[\\')]*) case $1 in *"$WARMSHELL_ASKED_AS'"* | *"($WARMSHELL_ASKED_AS)"*) ;; *) exit 1 ;; esac ;;
+esac
+case $1 in
+*assword* | *ASSWORD*) exec cat -- "${WARMSHELL_PASSWORD_FILE:?}" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def askpass() -> str:
+    """The program that the client asks for secrets: it prints a file, which no command line ever holds."""
+    return _ASKPASS
+
+
+def askpass_environment(program: str, asked: str, password: str | None, passphrase: str | None) -> dict[str, str]:
+    """The variables that have the client ask the program; they hold names of files, not secrets."""
+    env = {"SSH_ASKPASS": program, "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": "none", "WARMSHELL_ASKED_AS": asked}
+    if password is not None:
+        env["WARMSHELL_PASSWORD_FILE"] = password
+    if passphrase is not None:
+        env["WARMSHELL_PASSPHRASE_FILE"] = passphrase
+    return env
+
+
+# -- what the client says ----------------------------------------------------------------------------------------------
 
 _CAUSES: tuple[tuple[str, type[ConnectError], str, str], ...] = (
     (
@@ -131,28 +204,45 @@ _CAUSES: tuple[tuple[str, type[ConnectError], str, str], ...] = (
         "connect once by hand with 'ssh', or give checkHostKey=false",
     ),
     (
-        r"bad permissions|UNPROTECTED PRIVATE KEY", AuthenticationError, "the private key's file may be read by others",
-        "chmod 600 it",
+        r"UNPROTECTED PRIVATE KEY|: bad permissions", AuthenticationError,
+        "the private key's file may be read by others, so it is not used", "chmod 600 it",
+    ),
+    (
+        r"incorrect passphrase|bad decrypt", AuthenticationError, "the passphrase of the private key is wrong",
+        "correct sshKeyPassphraseFile",
+    ),
+    (
+        r"Load key .*: (?:invalid format|error in libcrypto|unknown or unsupported)", AuthenticationError,
+        "the private key's file holds no key that can be used", "correct sshKey",
     ),
     (
         r"Identity file .* not accessible|no such identity", AuthenticationError, "the private key's file is not there",
         "correct sshKey",
     ),
     (
-        r"Permission denied \(([^)]*)\)", AuthenticationError, "the host accepts none of the keys or passwords",
+        r"Too many authentication failures", AuthenticationError, "too many keys were offered before the right one",
+        "name that one with sshKey",
+    ),
+    (
+        r"Permission denied", AuthenticationError, "the host accepts none of the keys or passwords",
         "check the user name, the key and the agent ('ssh -v' tells more)",
     ),
-    (r"Too many authentication failures", AuthenticationError, "too many keys were offered", "name one with sshKey"),
-    (r"Connection refused", ConnectError, "the connection was refused", "is sshd running there, at this port?"),
-    (
-        r"timed out|Timeout, server|Connection timed out", ConnectError, "the host does not answer in time",
-        "check the network, or raise connectTimeout",
-    ),
     (r"Could not resolve hostname", ConnectError, "no host has this name", "correct it or the ssh configuration"),
+    (r"Connection refused", ConnectError, "the connection was refused", "is sshd running there, at this port?"),
     (r"No route to host|Network is unreachable", ConnectError, "there is no way to the host", "check the network"),
     (
-        r"Bad configuration option|Can't open user config|terminating, \d+ bad conf", ConnectError,
-        "the ssh configuration cannot be read", "correct it",
+        r"timed out|Timeout, server", ConnectError, "the host does not answer in time",
+        "check the network, or raise connectTimeout",
+    ),
+    (
+        r"Bad configuration option|Can't open user config|terminating, \d+ bad conf|Bad owner or permissions",
+        ConnectError, "the ssh configuration cannot be read", "correct it",
+    ),
+    (r"Unable to negotiate|no matching .* found", ConnectError, "client and host have no algorithm in common",
+     "see 'ssh -v'"),
+    (
+        r"administratively prohibited|open failed|open refused", ConnectError, "the host takes no more sessions",
+        "its sshd_config may set MaxSessions to 0",
     ),
     (
         r"kex_exchange_identification|Connection closed by|Connection reset by|banner exchange", ConnectError,
@@ -160,26 +250,39 @@ _CAUSES: tuple[tuple[str, type[ConnectError], str, str], ...] = (
     ),
 )  # fmt: skip
 
-_BUSY = re.compile(
-    r"kex_exchange_identification|Connection (?:closed|reset) by .*port|Exceeded MaxStartups|banner exchange"
-)
-_REFUSED = re.compile(r"open failed|Session open refused|administratively prohibited")
+_DENIED = re.compile(r"Permission denied|Host key verification|HAS CHANGED|Too many authentication|Could not resolve")
+_BUSY = re.compile(r"kex_exchange_identification|Connection (?:closed|reset) by|Exceeded MaxStartups|banner exchange")
+_FULL = re.compile(r"session request failed|Session open refused|open failed")
 
 
-def cause(log: str, host: str, location: str) -> ConnectError:
-    """The error that the client's own messages mean."""
+def cause(said: str, host: str, location: str) -> ConnectError:
+    """The error that the client's own messages mean.
+
+    Args:
+        said: its messages, also those of the clients that it goes through.
+        host: the host, for people.
+        location: the name of the location.
+    """
     for pattern, kind, text, hint in _CAUSES:
-        if re.search(pattern, log):
-            return kind(f"{host}: {text}", location=location, hint=hint)
-    last = log.strip().splitlines()
+        found = re.search(pattern, said)
+        if found:
+            return kind(f"{_speaker(said, found) or host}: {text}", location=location, hint=hint)
+    last = said.strip().splitlines()
     return ConnectError(f"{host}: {last[-1] if last else 'ssh ended without a word'}", location=location)
 
 
-def is_busy(log: str) -> bool:
+def _speaker(said: str, found: re.Match[str]) -> str | None:
+    """Who refused, where the message says it: a host on the way may have."""
+    start = said.rfind("\n", 0, found.start()) + 1
+    words = re.match(r"(\S+@\S+): $", said[start : found.start()])
+    return words[1] if words else None
+
+
+def is_busy(said: str) -> bool:
     """Whether the host turned the connection away for now: it has too many, and may take it a little later."""
-    return _BUSY.search(log) is not None and "Permission denied" not in log and "Host key" not in log
+    return _BUSY.search(said) is not None and _DENIED.search(said) is None
 
 
-def is_refused(log: str) -> bool:
-    """Whether a channel was refused on a connection that works (``MaxSessions``)."""
-    return _REFUSED.search(log) is not None
+def is_full(said: str) -> bool:
+    """Whether a connection that works takes no further session (``MaxSessions``)."""
+    return _FULL.search(said) is not None

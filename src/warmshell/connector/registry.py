@@ -20,9 +20,22 @@ def _text(text: str) -> str:
     return text
 
 
+def _truth(text: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return known[text.lower()]
+
+
 # Options of every location: what they are read with when they come from a URL, and what they must be.
 _COMMON: dict[str, Callable[[str], Any]] = {"shells": _whole, "idle": float, "age": float, "shell": _text}
 _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
+
+_SSH: dict[str, Callable[[str], Any]] = {
+    "config": _text, "username": _text, "sshKey": _text, "sshKeyPassphraseFile": _text, "passwordFile": _text,
+    "checkHostKey": _truth, "connectTimeout": float, "tunnel": _text, "retries": _whole, "retryDelay": float,
+    "server": _truth,
+}  # fmt: skip
 
 
 def _local(url: str, options: dict[str, Any]) -> Connector:
@@ -34,8 +47,16 @@ def _local(url: str, options: dict[str, Any]) -> Connector:
     return LocalConnector(**{name: options.pop(name) for name in list(options) if name in _LOCAL})
 
 
+def _ssh(url: str, options: dict[str, Any]) -> Connector:
+    from warmshell.connector.ssh import make
+
+    own = {name: options.pop(name) for name in list(options) if name in _SSH}
+    return make(url, {**own, "shell": options.get("shell", "sh")})
+
+
 _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Connector], dict[str, Callable[[str], Any]]]] = {
     "local": (_local, _LOCAL),
+    "ssh": (_ssh, _SSH),
 }
 
 

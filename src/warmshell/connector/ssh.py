@@ -1,4 +1,4 @@
-"""SSH hosts by the OpenSSH client: one connection, one session server on it, a channel for every raw process."""
+"""SSH hosts by the OpenSSH client: a session server where there is a Python, else warm shells on channels."""
 
 from __future__ import annotations
 
@@ -6,34 +6,38 @@ import asyncio
 import contextlib
 import itertools
 import os
-import random
 import secrets
 import shutil
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command
-from warmshell.connector import openssh
 from warmshell.connector.base import Connector
-from warmshell.connector.local import LocalConnector
-from warmshell.errors import ConnectError, LocationError
+from warmshell.connector.local import LocalConnector, workdir_error
+from warmshell.connector.openssh import Target
+from warmshell.connector.ssh_channel import (
+    ChannelCutter,
+    ChannelStream,
+    hello_of,
+    process_lines,
+    shell_line,
+    spoken,
+)
+from warmshell.connector.ssh_keeper import Keeper, keeper_line
+from warmshell.connector.ssh_link import Channel, Link
+from warmshell.errors import ConnectError, LocationError, NotSupported, ShellLost
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
-from warmshell.protocol import line
 from warmshell.protocol.dialect import dialect
-from warmshell.protocol.quoting import quote_all
-from warmshell.server import pack
-from warmshell.shell.marker_lane import MarkerLane
-from warmshell.shell.server_lane import ServerLane
-from warmshell.shell.session import NoPython, Session, new_token
+from warmshell.protocol.quoting import quote
+from warmshell.shell.diagnose import program_not_found
+from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from warmshell.shell.lane import Lane
+    from warmshell.shell.session import Session
 
-_ROOM = 128 * 1024  # what any system passes to a program (POSIX asks for 4 KiB; Linux gives 2 MiB)
-_SOCKET_MOST = 107 - 17  # bytes of a socket's name, less what ssh appends while it makes it
+_KILLED = 128 + 9
+_SHORT = 40  # bytes of a directory's name in which sockets can have names
 
 
 class SshConnector(Connector):
@@ -45,35 +49,30 @@ class SshConnector(Connector):
         retries: how often a host that turns connections away (``MaxStartups``) is asked again.
         retry_delay: seconds before the first of these; doubled each time, with jitter.
         server: whether to use the session server where there is a Python.
-        secret: a file with the password or passphrase.
+        password: a file with a password.
+        passphrase: a file with the passphrase of a key.
     """
 
     def __init__(
-        self,
-        target: openssh.Target,
-        *,
-        shell: str = "sh",
-        retries: int = 6,
-        retry_delay: float = 0.2,
-        server: bool = True,
-        secret: str | None = None,
-    ) -> None:
-        self.name = f"{target.user}@{target.host}" if target.user else target.host
+        self, target: Target, *, shell: str = "sh", retries: int = 6, retry_delay: float = 0.2, server: bool = True,
+        password: str | None = None, passphrase: str | None = None,
+    ) -> None:  # fmt: skip
+        self.name = target.name
         self.shell = shell
         self._target = target
-        self._retries = retries
-        self._delay = retry_delay
+        self._options: dict[str, Any] = {
+            "retries": retries, "delay": retry_delay, "password": password, "passphrase": passphrase,
+        }  # fmt: skip
         self._server = server
-        self._secret = secret
         self._near = LocalConnector(name=f"ssh to {self.name}")
         self._home: str | None = None
-        self._socket = ""
-        self._master: Process | None = None
+        self._link: Link | None = None
         self._session: Session | None = None
+        self._keeper: Keeper | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._token = secrets.token_hex(16)
         self._numbers = itertools.count(1)
-        self._retired: list[Session] = []
+        self._retired: list[Session | Keeper] = []
 
     @property
     def framing(self) -> str:
@@ -88,275 +87,347 @@ class SshConnector(Connector):
         await self._near.deploy()
         try:
             self._home = tempfile.mkdtemp(prefix="warm-", dir=_short_directory())
+            self._link = Link(self._target, self._near, self._home, **self._options)
+            await self._link.prepare()
             await self._connect()
         except BaseException:
-            await self.undeploy()
+            await shielded(self.undeploy())
             raise
 
     async def undeploy(self, *, external: bool = False) -> None:  # noqa: ARG002
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        for session in [*self._retired, *([self._session] if self._session else [])]:
-            await session.aclose()
+        self._retire()
+        for end in self._retired:
+            await end.aclose()
         self._retired.clear()
-        self._session = None
-        if self._master is not None:
-            await self._master.aclose()
-            self._master = None
+        if self._link is not None:
+            await self._link.aclose()
+            self._link = None
         await self._near.undeploy()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
 
-    async def _connect(self) -> None:
-        """Have a connection, and a session on it; whoever asks first makes it, the others wait for the same."""
-        if self._is_connected():
-            return
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.ensure_future(self._make_connection())
-        await asyncio.shield(self._connecting)
+    def _retire(self) -> None:
+        self._retired += [end for end in (self._session, self._keeper) if end is not None]
+        self._session = self._keeper = None
 
-    def _is_connected(self) -> bool:
-        if self._session is not None:
-            return self._session.lost is None
-        return self._socket != "" and not self._server
+    async def _connect(self) -> Link:
+        """Have a connection that lives; whoever asks first makes it, the others wait for the same.
 
-    async def _make_connection(self) -> None:
-        if self._session is not None:
-            self._retired.append(self._session)
-            self._session = None
-        for attempt in range(self._retries + 1):
-            try:
-                await self._open_master()
-                break
-            except ConnectError as error:
-                if attempt == self._retries or not getattr(error, "busy", False):
-                    raise
-                await asyncio.sleep(self._delay * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter
+        Raises:
+            ConnectError: there is none to be had, or the location is closed.
+        """
+        if self._link is None:
+            raise ConnectError("the location is not connected", location=self.name, hint="use 'async with'")
+        control = self._session or self._keeper
+        if control is None or control.lost is not None:
+            if self._connecting is None or self._connecting.done():
+                self._retire()
+                self._connecting = asyncio.ensure_future(self._take_control(self._link))
+            await asyncio.shield(self._connecting)
+        return self._link
+
+    async def _take_control(self, link: Link) -> None:
         if self._server:
-            await self._open_session()
+            await self._open_session(link)
+        if not self._server:
+            self._keeper = await self._open_keeper(link)
 
-    async def _open_master(self) -> None:
-        if self._master is not None:
-            await self._master.aclose()
-            self._master = None
-        shared = await self._shared_connection()
-        if shared is not None:
-            self._socket = shared
-            return
-        assert self._home is not None  # noqa: S101 - made by deploy
-        socket = os.path.join(self._home, f"c{next(self._numbers)}")
-        if len(os.fsencode(socket)) > _SOCKET_MOST:
-            raise ConnectError("the directory for temporary files has too long a name", hint="set TMPDIR to /tmp")
-        log = self._log()
-        words = openssh.master_words(self._target, socket, log)
-        self._master = await self._near.open(Command(words, env=self._askpass()))
-        try:
-            async with asyncio.timeout(self._target.connect_timeout + 5.0):
-                said = await self._master.stdout.receive()
-        except TimeoutError:
-            said = b""
-        if openssh.READY not in said:
-            raise self._failure(log)
-        self._socket = socket
+    async def _open_session(self, link: Link) -> None:
+        from warmshell.server import pack
+        from warmshell.shell.session import NoPython, Session, new_token
 
-    async def _shared_connection(self) -> str | None:
-        """The connection that the user shares already, if one lives."""
-        config = openssh.parse_config(await self._ask(openssh.config_words(self._target)))
-        path = openssh.own_master(config)
-        if path is None or not os.path.exists(path):  # noqa: ASYNC240 - a name in a local directory
-            return None
-        process = await self._near.open(Command(openssh.check_words(self._target, path)))
-        try:
-            return path if await process.wait() == 0 else None
-        finally:
-            await process.aclose()
-
-    async def _ask(self, words: list[str]) -> str:
-        process = await self._near.open(Command(words))
-        try:
-            return (await process.stdout.read()).decode("utf-8", "replace")
-        finally:
-            await process.aclose()
-
-    async def _open_session(self) -> None:
         token = new_token()
-        process = await self._channel(pack.start_line(token).decode())
+        channel = await link.channel()
+        process = ChannelShell(channel, self, "", control=True)
         session = Session(process, token, self.name)
         try:
+            await process.stdin.send(spoken(b"exec sh -c " + quote(pack.start_text(token).encode())))
             await session.start(pack.archive(), token=self._token)
         except NoPython:
             self._server = False
             await process.aclose()
         except BaseException:
-            await session.aclose()
+            await shielded(session.aclose())
             raise
         else:
             self._session = session
 
-    def _askpass(self) -> Mapping[str, str] | None:
-        """How ssh asks for a secret without a terminal: a helper that prints a file, which no command line holds."""
-        if self._secret is None:
-            return None
-        assert self._home is not None  # noqa: S101 - made by deploy
-        helper = Path(self._home, "askpass")
-        if not helper.exists():
-            helper.write_text('#!/bin/sh\nexec cat -- "$WARMSHELL_SECRET_FILE"\n')
-            helper.chmod(0o700)
-        return {
-            "SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force",
-            "WARMSHELL_SECRET_FILE": os.path.abspath(self._secret),
-        }  # fmt: skip
-
-    def _log(self) -> str:
-        assert self._home is not None  # noqa: S101 - made by deploy
-        return os.path.join(self._home, f"l{next(self._numbers)}")
-
-    def _failure(self, log: str) -> ConnectError:
-        text = Path(log).read_text(errors="replace") if os.path.exists(log) else ""
-        error = openssh.cause(text, self._target.host, self.name)
-        vars(error)["busy"] = openssh.is_busy(text)
-        return error
+    async def _open_keeper(self, link: Link) -> Keeper:
+        channel = await link.channel()
+        process = ChannelShell(channel, self, "", control=True)
+        keeper = Keeper(process, self.name)
+        try:
+            await process.stdin.send(keeper_line(self._token))
+            await keeper.start()
+        except BaseException:
+            await shielded(keeper.aclose())
+            raise
+        return keeper
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
-    async def _channel(self, text: str) -> Process:
-        """A process of the login shell that runs this line."""
-        words = openssh.channel_words(self._target, self._socket, self._log(), text)
-        return await self._near.open(Command(words, env=self._askpass()))
-
     async def open(self, command: Command) -> Process:
         if command.pty:
-            raise LocationError("pty=True is not available over SSH yet", location=self.name)
-        await self._connect()
-        tag = f"{self._token}.p{next(self._numbers)}"
-        reader = line.reader_words()
-        if command.user is not None:
-            reader = [b"sudo", b"-n", b"-u", os.fsencode(command.user), b"--", *reader]
-        process = await self._channel("exec " + quote_all(reader).decode("utf-8", "surrogateescape"))
-        env = {**(command.env_only or {}), **(command.env or {})}
-        spoken = line.line(command.argv, command.script, env, tag.encode())
-        with contextlib.suppress(BrokenPipeError):
-            await process.stdin.send(spoken)
-        return SshProcess(process, self, tag)
+            raise NotSupported("pty=True is not available over SSH yet", command=str(command), location=self.name)
+        link = await self._connect()
+        channel = await link.channel()
+        marker = secrets.token_hex(16).encode() + b" "
+        process = ChannelProcess(channel, self, f"{self._token}.p{next(self._numbers)}", marker, command)
+        try:
+            await process.begin(process_lines(command, process.tag, marker))
+        except BaseException:
+            await shielded(process.aclose())
+            raise
+        return process
 
-    async def end_tagged(self, tag: str, grace: float) -> None:
-        """End everything at the far end that carries a tag."""
+    async def end_tagged(self, tag: str, session: int, grace: float) -> None:
+        """End everything at the far end that carries a tag.
+
+        Where the connection is lost there is nobody to ask; the far end has noticed it, or will.
+        """
         with contextlib.suppress(ConnectError):
-            if self._session is not None and self._session.lost is None:
-                await self._session.ask("end_tagged", tag=tag, grace=grace)
-                return
-            process = await self._channel("exec sh -c " + quote_all([_end_script(tag, grace)]).decode())
-            try:
-                await process.wait()
-            finally:
-                await process.aclose()
+            if self._session is not None:
+                await self._session.ask("end_tagged", tag=f"{tag}.", grace=grace)
+            elif self._keeper is not None:
+                await self._keeper.end(tag, session, grace)
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
-        await self._connect()
-        name = f"{shell.split(maxsplit=1)[0].rsplit('/', maxsplit=1)[-1]}-{next(self._numbers)}"
-        kind = dialect(shell)
-        lane: Lane
-        if self._session is not None:
-            lane = ServerLane(name, kind, self.name, self._session, shell, blank=blank)
-        else:
-            tag = f"{self._token}.m{next(self._numbers)}"
-
-            async def open_shell() -> Process:
-                words = [*([b"env", b"-i"] if blank else []), *kind.argv]
-                text = f"export WARMSHELL_COMMAND={tag}.0;exec " if not blank else "exec "
-                process = await self._channel(
-                    "exec sh -c " + quote_all([text.encode() + quote_all(words)]).decode("utf-8", "surrogateescape")
-                )
-                return SshProcess(process, self, tag)
-
-            lane = MarkerLane(name, kind, self.name, tag.encode(), b"", open_shell)
+        link = await self._connect()
+        name = f"{os.path.basename(shell.split(maxsplit=1)[0])}-{next(self._numbers)}"
+        lane = (
+            self._marker_lane(link, name, shell, blank)
+            if self._session is None
+            else self._server_lane(name, shell, blank)
+        )
         await lane.start()
         return lane
 
+    def _server_lane(self, name: str, shell: str, blank: bool) -> Lane:
+        from warmshell.shell.server_lane import ServerLane
+
+        assert self._session is not None  # noqa: S101 - for the type checker
+        return ServerLane(name, dialect(shell), self.name, self._session, shell, blank=blank)
+
+    def _marker_lane(self, link: Link, name: str, shell: str, blank: bool) -> Lane:
+        from warmshell.shell.marker_lane import MarkerLane
+
+        kind = dialect(shell)
+        tag = f"{self._token}.m{next(self._numbers)}"
+
+        async def open_shell() -> Process:
+            process = ChannelShell(await link.channel(), self, tag)
+            await process.stdin.send(shell_line(kind.argv, tag, blank=blank))
+            return process
+
+        base = b"" if self._keeper is None else self._keeper.cwd
+        return MarkerLane(name, kind, self.name, tag.encode(), base, open_shell)
+
     def room(self) -> int:
-        return _ROOM
+        if self._session is not None:
+            return self._session.room
+        return 128 * 1024 if self._keeper is None else self._keeper.room
 
 
-class SshProcess(Process):
-    """A process at the far end: the streams of an ssh client, and the means to end what the client only lets go."""
+class ChannelShell(Process):
+    """A far shell whose bytes are the caller's to make sense of.
 
-    def __init__(self, near: Process, connector: SshConnector, tag: str) -> None:
-        self._near = near
+    Args:
+        channel: its channel.
+        connector: what can end it.
+        tag: what marks it.
+        control: whether it is what ends others, and itself needs only its standard input closed.
+    """
+
+    def __init__(self, channel: Channel, connector: SshConnector, tag: str, *, control: bool = False) -> None:
+        self._channel = channel
         self._connector = connector
         self._tag = tag
+        self._control = control
         self._ended = False
-        self.stdin: ByteSendStream = near.stdin
-        self.stdout: ByteReceiveStream = near.stdout
-        self.stderr: ByteReceiveStream = near.stderr
+        self.stdin: ByteSendStream = channel.process.stdin
+        self.stdout: ByteReceiveStream = channel.process.stdout
+        self.stderr: ByteReceiveStream = channel.process.stderr
 
     async def wait(self) -> int:
-        status = await self._near.wait()
+        status = await self._channel.process.wait()
         self._ended = True
+        self._channel.released()
         return status
 
     async def kill(self, grace: float = 1.0) -> None:
-        await self._connector.end_tagged(self._tag, grace)
-        await self._near.kill(0.0)
-        self._ended = True
+        if not self._control:
+            await self._connector.end_tagged(self._tag, self._channel.pid, grace)
+        await self._channel.process.kill(0.0)
+        await self.wait()
 
     async def aclose(self) -> None:
-        if not self._ended:
-            await self.kill()
-        await self._near.aclose()
+        try:
+            if not self._ended:
+                await self.kill()
+        finally:
+            await self._channel.aclose()
 
 
-def _end_script(tag: str, grace: float) -> bytes:
-    """A script that ends what carries a tag, where there is ``/proc`` and no Python."""
-    return (
-        b'f() { for p in $(grep -l "WARMSHELL_COMMAND=%s" /proc/[0-9]*/environ 2>/dev/null); do p=${p#/proc/};'
-        b" p=${p%%/environ}; [ $p = $$ ] || kill -$1 $p 2>/dev/null; done; }; f TERM; f CONT; n=%d;"
-        b" while [ $n -gt 0 ] && f 0 && grep -q WARMSHELL_COMMAND=%s /proc/[0-9]*/environ 2>/dev/null;"
-        b" do sleep 1; n=$((n-1)); done; f KILL"
-    ) % (tag.encode(), max(0, round(grace)), tag.encode())
+class ChannelProcess(Process):
+    """A program at the far end, on a channel of its own.
+
+    Args:
+        channel: a far shell that waits for its line.
+        connector: what can end what it starts.
+        tag: what marks the program.
+        marker: what reports begin with.
+        command: what is run, for errors.
+    """
+
+    def __init__(self, channel: Channel, connector: SshConnector, tag: str, marker: bytes, command: Command) -> None:
+        self.tag = tag
+        self._channel = channel
+        self._connector = connector
+        self._command = command
+        loop = asyncio.get_running_loop()
+        self._began: asyncio.Future[bytes] = loop.create_future()
+        self._status: asyncio.Future[int] = loop.create_future()
+        self._killed = self._closed = False
+        near = channel.process
+        self.stdin: ByteSendStream = near.stdin
+        self.stdout: ChannelStream = ChannelStream(near.stdout, ChannelCutter(b"", marker), self._on_report)
+        hello = hello_of(channel.token)
+        self.stderr: ChannelStream = ChannelStream(near.stderr, ChannelCutter(hello, marker), self._on_report)
+
+    async def begin(self, lines: bytes) -> None:
+        """Hand over what is to be run, and return when it starts.
+
+        Raises:
+            ProgramNotFound: there is no such program.
+            WorkdirError: its directory cannot be entered.
+            ShellLost: the connection was lost.
+        """
+        with contextlib.suppress(BrokenPipeError):  # the end of the streams says so
+            await self._channel.process.stdin.send(lines)
+        report = await asyncio.shield(self._began)
+        if report == b"n":
+            raise program_not_found(self._command, self._connector.name)
+        if report.startswith(b"c "):
+            error = OSError(int(report[2:]), os.strerror(int(report[2:])))
+            kind = {2: FileNotFoundError, 20: NotADirectoryError}.get(int(report[2:]), OSError)
+            error = kind(error.errno, error.strerror)
+            raise workdir_error(self._command.cwd or b"", error, str(self._command), self._connector.name)
+
+    def _on_report(self) -> None:
+        out, err = self.stdout, self.stderr
+        reports = out.cutter.reports
+        if reports and not self._began.done():
+            self._began.set_result(reports[0])
+        if len(reports) > 1 and (len(err.cutter.reports) > 1 or err.ended) and not self._status.done():
+            self._status.set_result(int(reports[1]))
+        elif out.ended and err.ended and not self._status.done():
+            self._lose(bool(reports))
+
+    def _lose(self, began: bool) -> None:
+        if self._killed:
+            self._status.set_result(_KILLED)
+            return
+        lost = ShellLost(
+            "the connection was lost while the command ran", started="yes" if began else "unknown",
+            command=str(self._command), location=self._connector.name,
+        )  # fmt: skip
+        for waiter in (self._began, self._status):
+            if not waiter.done():
+                waiter.set_exception(lost)
+                waiter.exception()  # that nobody waits for it is no mistake
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._status)
+
+    async def kill(self, grace: float = 1.0) -> None:
+        self._killed = True
+        await self._connector.end_tagged(self.tag, self._channel.pid, grace)
+        await self._channel.process.kill(0.0)
+        if not self._status.done():
+            self._status.set_result(_KILLED)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._status.done():
+                await self.kill()
+        finally:
+            for stream in (self.stdout, self.stderr):
+                await stream.aclose()
+            await self.stdin.aclose()
+            await self._channel.aclose()
 
 
 def _short_directory() -> str:
     """A directory for sockets: names of sockets must be short."""
     given = tempfile.gettempdir()
-    return given if len(given) < 40 else "/tmp"  # noqa: S108 - the directory made in it is for this user only
+    return given if len(given) < _SHORT else "/tmp"  # noqa: S108 - the directory made in it is for this user only
 
 
 def make(url: str, options: dict[str, Any]) -> SshConnector:
     """The connector for ``ssh://user@host:port`` and options.
 
     Raises:
-        LocationError: there is no host in the URL.
+        LocationError: there is no host in the URL, or an option has a bad value.
     """
-    from urllib.parse import unquote, urlsplit
-
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise LocationError(f"bad location {url!r}: {error}") from None
-    if not host or host.startswith("-"):
-        raise LocationError(f"no host in {url!r}", hint="write ssh://user@host:port")
-    # hostname is in lower case: aliases of the configuration need not be.
-    written = parts.netloc.rpartition("@")[2]
-    host = written.partition(":")[0] if host == written.partition(":")[0].lower() else host
-    target = openssh.Target(
+    host, user, port = _parse(url)
+    for name in ("connectTimeout", "retryDelay"):
+        value = options.get(name, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise LocationError(f"{name}= is a positive number of seconds, not {value!r}")
+    retries = options.get("retries", 6)
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise LocationError(f"retries= is a whole number, not {retries!r}")
+    password, passphrase = (_file(options.get(name), name) for name in ("passwordFile", "sshKeyPassphraseFile"))
+    target = Target(
         host=host,
-        user=unquote(parts.username) if parts.username else options.get("username"),
+        user=user or options.get("username"),
         port=port,
         config=options.get("config"),
         identity=options.get("sshKey"),
         jump=options.get("tunnel"),
         check_host_key=options.get("checkHostKey", True),
         connect_timeout=options.get("connectTimeout", 30.0),
-        asks=bool(options.get("passwordFile") or options.get("sshKeyPassphraseFile")),
+        asks=password is not None or passphrase is not None,
     )
     return SshConnector(
-        target,
-        shell=options.get("shell", "sh"),
-        retries=options.get("retries", 6),
-        retry_delay=options.get("retryDelay", 0.2),
-        server=options.get("server", True),
-        secret=options.get("passwordFile") or options.get("sshKeyPassphraseFile"),
-    )
+        target, shell=options.get("shell", "sh"), retries=retries, retry_delay=options.get("retryDelay", 0.2),
+        server=options.get("server", True), password=password, passphrase=passphrase,
+    )  # fmt: skip
+
+
+def _parse(url: str) -> tuple[str, str | None, int | None]:
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    hint = "write ssh://user@host:port"
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise LocationError(f"bad location {url!r}: {error}", hint=hint) from None
+    if not host or parts.path.strip("/"):
+        raise LocationError(f"no host in {url!r}" if not host else f"a host has no path: {url!r}", hint=hint)
+    if parts.password is not None:
+        raise LocationError("a password does not belong into a URL", hint="give passwordFile")
+    written = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
+    if written.lower() == host:  # urlsplit gives it in lower case, which aliases need not be in
+        host = written
+    user = unquote(parts.username) if parts.username else None
+    if host.startswith("-") or (user is not None and user.startswith("-")):
+        raise LocationError(f"a name cannot begin with '-': {url!r}", hint=hint)
+    return host, user, port
+
+
+def _file(path: str | None, name: str) -> str | None:
+    if path is None:
+        return None
+    path = os.path.abspath(os.path.expanduser(path))
+    if not os.access(path, os.R_OK):
+        raise LocationError(f"{name}: {path!r} cannot be read")
+    return path

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _HELLO_SECONDS = 30.0
 _CONTROL_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
+_LEAST_ROOM = 4096  # bytes that any system passes to a program (POSIX)
+_ENVIRONMENT = 32 * 1024  # bytes that the far environment may take itself
 _NOISE = 64 * 1024  # bytes of banners and start-up files before the hello
 
 LEASE = 30.0
@@ -48,6 +50,7 @@ class Session:
 
     Attributes:
         python: the version of the far Python.
+        facts: what the server tells of its place.
         lost: why the session is gone, or ``None``.
     """
 
@@ -65,6 +68,7 @@ class Session:
         self._stop_reading: Callable[[], None] | None = None
         self._heard = self._loop.time()
         self.python = ""
+        self.facts: dict[str, Any] = {}
         self.lost: str | None = None
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -92,8 +96,13 @@ class Session:
         self._task(self._drain_stderr())
         if rest:
             self._on_data(rest)
-        await self.ask("start", lease=LEASE, **options)
+        self.facts = await self.ask("start", lease=LEASE, **options)
         self._task(self._beat())
+
+    @property
+    def room(self) -> int:
+        """Bytes that the words of a command and the variables added for it may take at the far end."""
+        return max(_LEAST_ROOM, int(self.facts.get("arg_max", 0)) - _ENVIRONMENT)
 
     async def _hello(self) -> tuple[bytes, bytes]:
         """The kind of the far end, and what came after its hello."""

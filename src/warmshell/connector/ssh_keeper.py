@@ -1,0 +1,176 @@
+"""What looks after a host that has no Python: a shell beside the others, which ends what they left.
+
+It tells of the place where it runs, ends what carries a tag when it is asked to, and everything that this client has
+started once its own standard input ends, whatever became of the client. It waits in a ``read``, which costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from warmshell.connector.ssh_channel import spoken
+from warmshell.errors import ConnectError, WarmshellError
+from warmshell.protocol.quoting import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from warmshell.process import Process
+
+_ANSWER_SECONDS = 20.0
+_CLOSE_SECONDS = 8.0
+_LOST = "the connection to the host is lost"
+
+# Processes that carry a tag, the members of a session, those that were found before, and all that descend from them.
+# Without a single quote: the whole is one quoted word.
+_SCRIPT = r"""
+_warm_look() {
+    if test -r /proc/self/stat; then
+        { grep -lsF -e "WARMSHELL_COMMAND=$1" /proc/[0-9]*/environ | sed "s/[^0-9]//g;s/^/T /"
+          cat /proc/[0-9]*/stat 2>/dev/null | sed "s/^\([0-9]*\) (.*) /S \1 - /"; }
+    else
+        ps -A -o pid= -o ppid= -o pgid= -o stat= | awk "{print \"S\", \$1, \"-\", \$4, \$2, \$3, \$3}"
+    fi
+}
+_warm_find() {
+    _warm_look "$1" | awk -v session="$2" -v known=" $3 " "
+        \$1 == \"T\" { in_it[\$2] = 1 }
+        \$1 == \"S\" { up[\$2] = \$5; state[\$2] = \$4; born[\$2] = \$2 \".\" (\$23 == \"\" ? 0 : \$23)
+                     if (session != 0 && \$7 == session) in_it[\$2] = 1 }
+        END {
+            for (p in up) if (index(known, \" \" born[p] \" \")) in_it[p] = 1
+            for (more = 1; more;) {
+                more = 0
+                for (p in up) if (!(p in in_it) && (up[p] in in_it)) { in_it[p] = 1; more = 1 }
+            }
+            for (p in in_it) if ((p in up) && state[p] !~ /^[ZX]/) printf \"%s \", born[p]
+        }"
+}
+_warm_send() {
+    _warm_signal=$1; shift
+    for p; do kill "-$_warm_signal" "${p%%.*}" 2>/dev/null; done
+}
+_warm_end() {
+    all= n=$3 hard=40
+    while f=$(_warm_find "$1" "$2" "$all"); test -n "$f"; do
+        if test "$n" -gt 0; then
+            new=
+            for p in $f; do case " $all " in *" $p "*) ;; *) new="$new $p" ;; esac; done
+            _warm_send TERM $new; _warm_send CONT $new
+        elif test "$hard" -gt 0; then _warm_send KILL $f; hard=$((hard - 1))
+        else return 1; fi
+        all="$all $f" n=$((n - 1))
+        sleep 0.1 2>/dev/null || { sleep 1; n=$((n - 9)); }
+    done
+}
+trap : HUP INT QUIT TERM PIPE
+echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
+while IFS=" " read -r id tag session tenths; do
+    { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
+done
+_warm_end "$_warm_all" 0 5 >/dev/null 2>&1
+"""
+
+
+def keeper_line(token: str) -> bytes:
+    """The line that makes a reader the keeper of everything whose tag begins with the token."""
+    assert "'" not in _SCRIPT  # noqa: S101 - see above
+    return spoken(b"_warm_all=%s;eval %s" % (quote(token.encode() + b"."), quote(_SCRIPT.encode())))
+
+
+class Keeper:
+    """The client's end.
+
+    Args:
+        process: the far shell, which has been given :func:`keeper_line`.
+        location: the name of the location, for errors.
+
+    Attributes:
+        cwd: where processes start at the far end.
+        room: bytes that words and added variables may take there.
+        lost: why it is gone, or ``None``.
+    """
+
+    def __init__(self, process: Process, location: str) -> None:
+        self._process = process
+        self._location = location
+        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._asked = 0
+        self._held = b""
+        self._stop: Callable[[], None] | None = None
+        self.cwd = b"/"
+        self.room = 128 * 1024
+        self.lost: str | None = None
+
+    async def start(self) -> None:
+        """Wait until it tells of its place.
+
+        Raises:
+            ConnectError: it does not.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                facts = await self._facts()
+        except TimeoutError:
+            raise ConnectError("the host's shell does not answer", location=self._location) from None
+        most, taken, self.cwd = facts.split(b" ", 2)
+        if most.isdigit() and taken.isdigit():
+            self.room = max(4096, int(most) - 2 * int(taken) - 4096)
+        self._stop = self._process.stdout.subscribe(self._on_data, self._on_end)
+
+    async def _facts(self) -> bytes:
+        seen = b""
+        while data := await self._process.stdout.receive():
+            seen += data
+            at = seen.find(b"warmshell-facts ")
+            end = seen.find(b"\n", at)
+            if at >= 0 and end >= 0:
+                return seen[at + len(b"warmshell-facts ") : end]
+        raise ConnectError("the host's shell ended as it started", location=self._location)
+
+    async def end(self, tag: str, session: int, grace: float) -> None:
+        """End what carries a tag, a session, and all that descends from them: TERM, grace, KILL.
+
+        Raises:
+            ConnectError: the connection is lost; what it had started is ended by itself.
+        """
+        if self.lost is not None:
+            raise ConnectError(self.lost, location=self._location)
+        self._asked += 1
+        number = self._asked
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        request = b"%d %s. %d %d\n" % (number, tag.encode(), session, round(grace * 10))
+        try:
+            self._process.stdin.send_some(request)  # a short line: it goes as a whole, or the stream is dead
+            async with asyncio.timeout(_ANSWER_SECONDS + grace):
+                await answer
+        except (BrokenPipeError, TimeoutError):
+            raise ConnectError(_LOST, location=self._location) from None
+        finally:
+            del self._answers[number]
+
+    def _on_data(self, data: bytes) -> None:
+        *lines, self._held = (self._held + data).split(b"\n")
+        for line in lines:
+            number = line.partition(b" ")[0]
+            answer = self._answers.get(int(number)) if number.isdigit() else None
+            if answer is not None and not answer.done():
+                answer.set_result(None)
+
+    def _on_end(self) -> None:
+        self.lost = _LOST
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectError(_LOST, location=self._location))
+
+    async def aclose(self) -> None:
+        """Have it end everything, and go."""
+        if self._stop is not None:
+            self._stop()
+        with contextlib.suppress(WarmshellError, OSError, TimeoutError):
+            await self._process.stdin.aclose()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._process.wait()
+        await self._process.aclose()

@@ -1,0 +1,401 @@
+"""The connections to one host, and channels on them.
+
+One connection carries as many sessions as its server allows (``MaxSessions``); where that is not enough there are more
+connections. Nothing here is locked: whoever needs a channel takes one that there is room for, or waits for a connection
+that is being made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmshell.command import Command
+from warmshell.connector import openssh
+from warmshell.connector.ssh_channel import hello_line, hello_of
+from warmshell.errors import AuthenticationError, ConnectError
+from warmshell.shield import shielded
+
+if TYPE_CHECKING:
+    from warmshell.connector.local import LocalConnector
+    from warmshell.process import ByteReceiveStream, Process
+
+_SOCKET_MOST = 107 - 17  # bytes of a socket's name, less what ssh appends while it makes it
+_USUAL_SESSIONS = 10  # what sshd allows on a connection unless it was told otherwise
+_AT_ONCE = 4  # connections being made: sshd turns some away when ten have not logged in yet
+_NOISE = 1024 * 1024  # bytes of banners and start-up files before the hello
+_TAIL = 4096
+
+
+class _Full(ConnectError):
+    """The connection takes no more sessions."""
+
+
+class _Gone(ConnectError):
+    """The connection is gone; nothing was run."""
+
+
+class Connection:
+    """One connection that channels use.
+
+    Args:
+        socket: where the client offers it.
+        process: the client that makes it; ``None`` for one that the user has made.
+
+    Attributes:
+        used: channels that it carries, or is about to.
+        limit: how many it can carry, as far as is known.
+        alive: whether it can be used.
+    """
+
+    def __init__(self, socket: str, process: Process | None) -> None:
+        self.socket = socket
+        self.process = process
+        self.used = 0
+        self.limit: int | None = None
+        self.alive = True
+        self._tasks: list[asyncio.Task[None]] = []
+        if process is not None:
+            self._tasks = [asyncio.ensure_future(_drain(s)) for s in (process.stdout, process.stderr)]
+            self._tasks.append(asyncio.ensure_future(self._watch(process)))
+
+    async def _watch(self, process: Process) -> None:
+        await process.wait()
+        self.alive = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more channel may be tried."""
+        return self.alive and (self.limit is None or self.used < self.limit)
+
+    async def aclose(self) -> None:
+        """End it, if it is ours."""
+        self.alive = False
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self.process is not None:
+            await self.process.kill(0.2)
+            await self.process.aclose()
+
+
+class Channel:
+    """A session on a connection: a far shell that has said hello and waits for its line.
+
+    Attributes:
+        process: the ssh client of the channel; its standard output begins behind the hello.
+        token: what the hello carried; standard error still has it.
+        pid: the far shell, which leads its session.
+    """
+
+    def __init__(self, process: Process, connection: Connection, token: str) -> None:
+        self.process = process
+        self.token = token
+        self.pid = 0
+        self._connection: Connection | None = connection
+
+    async def aclose(self) -> None:
+        """Give the session back."""
+        try:
+            await self.process.aclose()
+        finally:
+            self.released()
+
+    def released(self) -> None:
+        """The session has ended."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.used -= 1
+
+
+class Link:
+    """All connections to one host.
+
+    Args:
+        target: the host and how to get in.
+        near: what starts the ssh clients.
+        home: a private directory for sockets and messages, with a short name.
+        password: a file with a password, or ``None``.
+        passphrase: a file with the passphrase of a key, or ``None``.
+        retries: how often a host that turns connections away is asked again.
+        delay: seconds before the first of these; doubled each time, with jitter.
+    """
+
+    def __init__(
+        self, target: openssh.Target, near: LocalConnector, home: str, *,
+        password: str | None = None, passphrase: str | None = None, retries: int = 6, delay: float = 0.2,
+    ) -> None:  # fmt: skip
+        self._target = target
+        self._near = near
+        self._home = home
+        self._secrets = password, passphrase
+        self._retries = retries
+        self._delay = delay
+        self._config: dict[str, str] = {}
+        self._cipher: str | None = None
+        self._shared: str | None = None
+        self._connections: list[Connection] = []
+        self._starting: set[asyncio.Task[Connection]] = set()
+        self._waiting = 0
+        self._numbers = itertools.count(1)
+        self._closed = False
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Learn what the user's configuration says.
+
+        Raises:
+            ConnectError: it cannot be read.
+        """
+        identity = self._target.identity
+        if identity is not None and not os.path.exists(os.path.expanduser(identity)):  # noqa: ASYNC240 - a local name
+            raise AuthenticationError(f"there is no private key {identity!r}", location=self._target.name)
+        said, default = await asyncio.gather(
+            self._ask(openssh.config_words(self._target)), self._ask(openssh.default_words(self._target))
+        )
+        self._config = openssh.parse_config(said)
+        self._cipher = openssh.ciphers(self._config, openssh.parse_config(default))
+        self._shared = openssh.own_master(self._config)
+
+    async def _ask(self, words: list[str]) -> str:
+        process = await self._near.open(Command(words))
+        try:
+            said, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
+            if await process.wait() != 0:
+                text = complaint.decode("utf-8", "replace")
+                raise openssh.cause(text, self._target.host, self._target.name)
+            return said.decode("utf-8", "replace")
+        finally:
+            await process.aclose()
+
+    async def _connection(self) -> Connection:
+        """A connection with room for a channel, which is counted already."""
+        self._waiting += 1
+        try:
+            while True:
+                self._connections = [c for c in self._connections if c.alive or c.used]
+                for connection in self._connections:
+                    if connection.has_room:
+                        connection.used += 1
+                        return connection
+                self._start_more()
+                if not self._starting:
+                    raise ConnectError("the connection was closed", location=self._target.name)
+                done, _ = await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            self._waiting -= 1
+
+    def _start_more(self) -> None:
+        limits = [c.limit for c in self._connections if c.limit is not None]
+        usual = max(1, min([_USUAL_SESSIONS, *limits]))
+        while len(self._starting) < min(_AT_ONCE, -(-self._waiting // usual)) and not self._closed:
+            task = asyncio.ensure_future(self._connect())
+            self._starting.add(task)
+            task.add_done_callback(self._started)
+            if not self._connections:
+                break  # the first one tells whether there is any use
+
+    def _started(self, task: asyncio.Task[Connection]) -> None:
+        self._starting.discard(task)
+        if not task.cancelled() and task.exception() is None:
+            self._connections.append(task.result())
+
+    async def _connect(self) -> Connection:
+        shared = await self._shared_connection()
+        if shared is not None:
+            return shared
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._target.connect_timeout
+        for attempt in itertools.count():
+            try:
+                return await self._log_in()
+            except ConnectError as error:
+                pause = self._pause(attempt)
+                if not vars(error).get("busy") or attempt >= self._retries or loop.time() + pause > deadline:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _pause(self, attempt: int) -> float:
+        return self._delay * 2.0**attempt * (0.5 + random.random())  # noqa: S311 - jitter
+
+    async def _log_in(self) -> Connection:
+        socket = os.path.join(self._home, f"c{next(self._numbers)}")
+        if len(os.fsencode(socket)) > _SOCKET_MOST:
+            raise ConnectError("the directory for temporary files has too long a name", hint="set TMPDIR to /tmp")
+        log = self._log()
+        words = openssh.master_words(self._target, socket, log, self._config, self._cipher)
+        process = await self._near.open(Command(words, env=self._askpass()))
+        try:
+            async with asyncio.timeout(self._target.connect_timeout + 1.0):
+                if await _seen(process.stdout, openssh.READY):
+                    return Connection(socket, process)
+                await process.wait()
+            said = _text(log) + process.stderr.rest().decode("utf-8", "replace")
+            error = openssh.cause(said, self._target.host, self._target.name)
+            vars(error)["busy"] = openssh.is_busy(said)
+        except TimeoutError:
+            error = openssh.cause("timed out", self._target.host, self._target.name)
+        except BaseException:
+            await shielded(_dispose(process))
+            raise
+        await shielded(_dispose(process))
+        raise error
+
+    async def _shared_connection(self) -> Connection | None:
+        """The connection that the user shares already, if one lives and is not used here yet."""
+        path = self._shared
+        if path is None or not os.path.exists(path) or path in [c.socket for c in self._connections]:  # noqa: ASYNC240
+            return None
+        process = await self._near.open(Command(openssh.check_words(self._target, path)))
+        try:
+            return Connection(path, None) if await process.wait() == 0 else None
+        finally:
+            await process.aclose()
+
+    def _askpass(self) -> dict[str, str] | None:
+        password, passphrase = self._secrets
+        if password is None and passphrase is None:
+            return None
+        helper = Path(self._home, "askpass")
+        if not helper.exists():
+            helper.write_text(openssh.askpass())
+            helper.chmod(0o700)
+        return openssh.askpass_environment(str(helper), openssh.asked_as(self._config), password, passphrase)
+
+    def _log(self) -> str:
+        return os.path.join(self._home, f"l{next(self._numbers)}")
+
+    # -- channels ---------------------------------------------------------------------------------------------------
+
+    async def channel(self) -> Channel:
+        """A session: a far shell that has said hello.
+
+        Raises:
+            ConnectError: the host cannot be reached, or takes no session in time. Nothing was run.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._target.connect_timeout
+        for attempt in itertools.count():
+            connection = await self._connection()
+            try:
+                return await self._channel(connection)
+            except (_Full, _Gone) as error:
+                self._learn(connection, error)
+                pause = self._pause(min(attempt, 4))
+                if loop.time() + pause > deadline:
+                    raise ConnectError(error.message, location=self._target.name, hint=error.hint) from None
+                if isinstance(error, _Gone) or connection.used == 0:
+                    await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    @staticmethod
+    def _learn(connection: Connection, error: ConnectError) -> None:
+        if isinstance(error, _Gone):
+            connection.alive = False
+        else:  # those that are used now may themselves be refused yet, which lowers it further
+            connection.limit = max(1, connection.used)
+
+    async def _channel(self, connection: Connection) -> Channel:
+        token = secrets.token_hex(8)
+        log = self._log()
+        try:
+            words = openssh.channel_words(self._target, connection.socket, log, hello_line(token), self._config)
+            process = await self._near.open(Command(words))
+        except BaseException:
+            connection.used -= 1
+            raise
+        channel = Channel(process, connection, token)
+        try:
+            await self._greet(channel, log)
+        except BaseException:
+            await shielded(channel.aclose())
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(log)
+        return channel
+
+    async def _greet(self, channel: Channel, log: str) -> None:
+        try:
+            async with asyncio.timeout(self._target.connect_timeout):
+                hello = await _line(channel.process.stdout, hello_of(channel.token))
+                if hello is None:
+                    await channel.process.wait()
+        except TimeoutError:
+            raise ConnectError("the far login shell does not answer", location=self._target.name) from None
+        if hello is None:
+            raise self._refused(_text(log), channel)
+        channel.pid = int(hello) if hello.isdigit() else 0
+
+    def _refused(self, said: str, channel: Channel) -> ConnectError:
+        name = self._target.name
+        if openssh.is_full(said):
+            return _Full("the host takes no more sessions", location=name, hint="see MaxSessions of its sshd_config")
+        connection_ended = "UNKNOWN port" in said or not said.strip()
+        if connection_ended and not channel.process.stderr.rest():
+            return _Gone("the connection to the host has ended", location=name)
+        return openssh.cause(said, self._target.host, name)
+
+    async def aclose(self) -> None:
+        """End all connections."""
+        self._closed = True
+        for task in list(self._starting):
+            task.cancel()
+        if self._starting:
+            await asyncio.wait(set(self._starting))
+        for connection in self._connections:
+            await connection.aclose()
+        self._connections.clear()
+
+
+async def _seen(stream: ByteReceiveStream, what: bytes) -> bool:
+    tail = b""
+    while data := await stream.receive():
+        tail = tail[-_TAIL:] + data
+        if what in tail:
+            return True
+    return False
+
+
+async def _line(stream: ByteReceiveStream, start: bytes) -> bytes | None:
+    """The rest of the line that begins so; what comes before it is discarded. ``None``: the stream has ended."""
+    seen = b""
+    while len(seen) < _NOISE:
+        data = await stream.receive()
+        if not data:
+            return None
+        seen += data
+        at = seen.find(start)
+        end = seen.find(b"\n", at)
+        if at >= 0 and end >= 0:
+            return seen[at + len(start) : end].strip()
+    return None
+
+
+async def _drain(stream: ByteReceiveStream) -> None:
+    with contextlib.suppress(OSError):
+        async for _ in stream:
+            pass
+
+
+async def _dispose(process: Process) -> None:
+    await process.kill(0.2)
+    await process.aclose()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
