@@ -59,7 +59,7 @@ _TRAP = re.compile(rb"(?s:trap -- (" + _WORD + rb"*) (\w+)\n)")
 # Variables that belong to one shell process, or whose assignment does something else than assigning.
 _OWN = re.compile(
     rb"(?:WARMSHELL_\w*|_|_warm_\w*|PPID|LINENO|OPTIND|SHLVL|BASH|BASH_(?!ENV\Z)\w*|BASHPID|BASHOPTS|SHELLOPTS|EUID|UID"
-    rb"|GROUPS|DIRSTACK|FUNCNAME|PIPESTATUS|RANDOM|SRANDOM|SECONDS|EPOCH\w*|HISTCMD|COMP_\w*|PWD|KSH_VERSION|KSH\w*ID"
+    rb"|GROUPS|DIRSTACK|FUNCNAME|PIPESTATUS|RANDOM|SRANDOM|SECONDS|EPOCH\w*|HISTCMD|COMP_\w*|PWD|KSH\w*"
     rb"|USER_ID|PGRP|GID|EGID|USERNAME|TTY|TTYIDLE|TRY_BLOCK_\w*|ZSH_\w*|signals)\Z"
 )
 
@@ -89,6 +89,8 @@ def restore(dialect: Dialect, state: bytes) -> bytes:
     if len(parts) <= _PARTS:
         raise ValueError("not the state of a shell")
     arguments = quote_all(parts[_PARTS:-1])
+    if dialect.name == "zsh":
+        parts = [_ZSH_QUOTED.sub(_octal, part) for part in parts]
     lines = _restore_bash(parts, arguments) if dialect.copies else _restore_posix(parts, arguments)
     return _BLANK + b"".join([line.rstrip(b"\n") + b"\n" for line in lines])
 
@@ -127,6 +129,26 @@ def _restore_posix(parts: list[bytes], arguments: bytes) -> Iterator[bytes]:
     yield from (line for line in options.splitlines() if not line.endswith((b"interactive", b"stdin", b"monitor")))
     yield from _traps(b"", traps)
     yield from (b"\\alias %s=%s" % (found[1], found[2]) for found in _read(_ALIAS, aliases))
+
+
+# zsh prints a byte 0xa7 as "\M-'" and a byte 0x1c as "\C-\", which it cannot read itself. (0xdc before n or t it prints
+# as it does 0x8a and 0x89, and is taken for those.)
+_ZSH_ESCAPE = rb"\\(M-\\C-|M-|C-)(\\[nt]|.)"
+_ZSH_QUOTED = re.compile(rb"(?s:'[^']*'|\\.|\$'(?:[^'\\]|\\[^MC]|" + _ZSH_ESCAPE + rb")*')")
+_ZSH_BYTE = re.compile(rb"(?s:\\([^MC])|" + _ZSH_ESCAPE + rb")")
+
+
+def _octal(quoted: re.Match[bytes]) -> bytes:
+    if not quoted[0].startswith(b"$"):
+        return quoted[0]
+    return _ZSH_BYTE.sub(lambda found: found[0] if found[1] else b"\\%03o" % _zsh_byte(found[2], found[3]), quoted[0])
+
+
+def _zsh_byte(prefix: bytes, char: bytes) -> int:
+    byte = {b"\\n": 10, b"\\t": 9}.get(char, char[0])
+    if b"C" in prefix:
+        byte = 0x7F if byte == ord("?") else byte & 0x1F
+    return byte | 0x80 if b"M" in prefix else byte
 
 
 def _enter(logical: bytes, physical: bytes) -> list[bytes]:
