@@ -31,8 +31,8 @@ class Outcome:
     """What came of one command."""
 
     def __init__(self):
-        self.stdout = b""
-        self.stderr = b""
+        self.stdout = bytearray()
+        self.stderr = bytearray()
         self.result = None
         self.started = False
         self.granted = 0

@@ -36,9 +36,9 @@ def test_a_script(far, shell):
 def test_state_persists_and_is_copied(far, shell):
     lane = far.subshell(shell)
     assert far.run(lane, "cd /usr; X='a b'; export Y=2; umask 027", keeps_state=True).status == 0
-    assert far.run(lane, "pwd; echo \"$X $Y\"", keeps_state=True).stdout == b"/usr\na b 2\n"
+    assert far.run(lane, 'pwd; echo "$X $Y"', keeps_state=True).stdout == b"/usr\na b 2\n"
     copy = far.subshell(copy_of=lane)
-    assert far.run(copy, "pwd; echo \"$X $Y\"; umask; X=other", keeps_state=True).stdout.startswith(b"/usr\na b 2\n0")
+    assert far.run(copy, 'pwd; echo "$X $Y"; umask; X=other', keeps_state=True).stdout.startswith(b"/usr\na b 2\n0")
     assert far.run(lane, "echo $X", keeps_state=True).stdout == b"a b\n"
 
 
@@ -92,7 +92,9 @@ def test_environment_and_directory(far, tmp_path):
 
 def test_an_empty_environment(far):
     lane = far.subshell(blank=True)
-    names = {line.split(b"=")[0] for line in far.run(lane, ["/usr/bin/env"], env={b"A": b"1"}).stdout.splitlines()}
+    names = {
+        line.split(b"=")[0] for line in bytes(far.run(lane, ["/usr/bin/env"], env={b"A": b"1"}).stdout).splitlines()
+    }
     assert names <= {b"A", b"_", b"WARMSHELL_SESSION", b"WARMSHELL_COMMAND"}
     assert b"A" in names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -19,6 +20,8 @@ IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.
 """What must not end the server; its children get the defaults back."""
 
 _DEFAULTS = (*IGNORED, signal.SIGTERM, signal.SIGCHLD, signal.SIGXFSZ)
+
+_SPARE = 16  # descriptors that no shell gets
 
 
 def find_program(name: bytes, path: bytes) -> bytes:
@@ -75,10 +78,21 @@ class Children:
         loop.on_signal(signal.SIGCHLD, self.reap)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._limits = (soft, hard)
+        self._most = hard
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError):
             self._limits = (-2, -2)  # nothing was changed, nothing is to be put back
+            self._most = soft
+
+    def check_room(self, fd: int) -> None:
+        """Whether this descriptor leaves enough of them for other work, such as ending processes.
+
+        Raises:
+            OSError: it does not.
+        """
+        if self._most != resource.RLIM_INFINITY and fd >= self._most - _SPARE:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def spawn(
         self,

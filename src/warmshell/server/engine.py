@@ -218,7 +218,11 @@ class Engine:
     def _renew(self, index: int) -> None:
         """Give up a pipe that a background child holds, so that nothing of it reaches a later result."""
         self._pipes[index].close()  # which takes it out of the edges too
-        self._pipes[index] = OutputPipe()
+        try:
+            self._pipes[index] = OutputPipe()
+        except OSError as error:
+            self._owner.on_broken(f"cannot have another pipe: {error}")
+            return
         if self._edges is not None:
             self._edges.register(self._pipes[index].fd, select.EPOLLIN | select.EPOLLET)
 
@@ -232,6 +236,12 @@ class Engine:
             self._loop.remove_reader(self._noise)
             self._owner.on_ready(False)
         self.words = (self.words + data)[-_WORDS:]
+
+    def last_words(self) -> bytes:
+        """The end of what the shell said of its own accord until now, read or not."""
+        if self._noise >= 0:
+            self._on_noise()
+        return self.words
 
     # -- output of long commands ------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_WAITING = 8 * 1024 * 1024  # bytes of commands that wait for their turn
 _MOST_RESULTS = 64  # kept until the client has acknowledged them
 _PIECE = 256 * 1024  # bytes of output in one frame
+_AGAIN_SECONDS = 0.1
 _OWN = 10**12  # numbers of the server's own commands: no client's are as high
 
 
@@ -162,10 +163,10 @@ class Lane(Life):
         if report.event == "no-directory":
             outcome = {"no_directory": 1}
         elif (command.stdout or command.stderr) and not execution.acknowledged:
-            said = stderr + self._engine.words
+            said = stderr + self._engine.last_words()
             outcome = {"no_target": said.decode("utf-8", "replace").strip()}
         self._output(execution, stdout, stderr)
-        if report.retire:
+        if report.retire or not self.alive:
             self.alive = False
             outcome["retire"] = True
             self._drop_waiting()
@@ -236,8 +237,12 @@ class Lane(Life):
     # -- output -----------------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        if self.busy is not None:
+        if self.busy is None:
+            return
+        try:
             self._engine.watch()
+        except OSError:  # no descriptor is left for it now
+            self._loop.call_later(_AGAIN_SECONDS, self.watch)
 
     def on_output(self, index: int, data: bytes) -> None:
         execution = self.busy

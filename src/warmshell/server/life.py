@@ -77,6 +77,7 @@ class Life:
         try:
             stdin, output = self._engine.open()
             try:
+                self._site.children.check_room(stdin)
                 self.child = self._site.spawn(self.dialect.argv, self.tag, self.blank, stdin, output, self._on_exit)
             finally:
                 os.close(stdin)

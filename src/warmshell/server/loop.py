@@ -161,7 +161,8 @@ class Loop:
         """Wait and call until :meth:`stop`."""
         self._running = True
         while self._running:
-            for fd, events in self._epoll.poll(self._patience()):
+            # Once more when time is up: a process that was stopped meanwhile is told of nothing at first.
+            for fd, events in self._epoll.poll(self._patience()) or self._epoll.poll(0):
                 self._dispatch(fd, events)
             # After the descriptors: what has arrived in time counts, however late this process gets its turn.
             self._fire_timers()

@@ -138,20 +138,10 @@ class Session:
         lane = self._lanes.get(subshell)
         if kind == frames.RUN:
             self._run(lane, subshell, payload)
-        elif kind in (frames.INPUT, frames.END_OF_INPUT):
-            (seq,) = frames.NUMBER.unpack_from(payload)
-            if lane is not None:
-                lane.on_input(seq, payload[4:] if kind == frames.INPUT else None)
-        elif kind in (frames.KILL, frames.CREDIT):
-            seq, value = frames.GRANT.unpack(payload)
-            if lane is not None:
-                lane.on_kill(seq, value / 1000) if kind == frames.KILL else lane.on_credit(seq, value)
-        elif kind == frames.ACK:
-            (seq,) = frames.NUMBER.unpack(payload)
-            if lane is not None:
-                lane.on_ack(seq)
         else:
-            raise ValueError(f"type {kind}")
+            _check(kind, payload)
+            if lane is not None:  # else it has been deleted meanwhile
+                _about_command(lane, kind, payload)
 
     def _run(self, lane: Lane | None, subshell: int, payload: bytes) -> None:
         command = RemoteCommand.decode(payload)
@@ -177,17 +167,20 @@ class Session:
             self._answer(number, result)
 
         try:
-            if not self._started and name not in ("start", "ping"):
-                raise Refused("NotStarted", "the session has not been started")
-            operation = self._operations.get(name)
-            if operation is not None:
-                operation(message, answer)
-            else:
-                self._file_operation(name, message, size, answer)
+            self._operate(name, message, size, answer)
         except (Refused, OSError) as error:
             answer(error)
         except (KeyError, ValueError, TypeError) as error:
             answer(Refused("BadRequest", f"{name}: {error!r}"))
+
+    def _operate(self, name: str, message: dict[str, Any], size: int, answer: Callable[[object], None]) -> None:
+        if not self._started and name not in ("start", "ping"):
+            raise Refused("NotStarted", "the session has not been started")
+        operation = self._operations.get(name)
+        if operation is not None:
+            operation(message, answer)
+        else:
+            self._file_operation(name, message, size, answer)
 
     def _file_operation(self, name: str, message: dict[str, Any], size: int, answer: Callable[[object], None]) -> None:
         """Operations on files may take as long as the file system likes: they have threads."""
@@ -275,7 +268,7 @@ class Session:
         lane.start(started)
         self._lanes[lane.number] = lane
 
-    def _delete(self, message: dict[str, Any], answer: Callable[[object], None]) -> None:
+    def _delete(self, message: dict[str, Any], _answer: Callable[[object], None]) -> None:
         lane = self._lane(message)
         grace = _seconds(message.get("grace", GRACE))
 
@@ -360,6 +353,36 @@ class Session:
     def _stop_when_said(self) -> None:
         if not self._writer.pending:
             self._loop.stop()
+
+
+_LENGTHS = {
+    frames.END_OF_INPUT: frames.NUMBER.size,
+    frames.KILL: frames.GRANT.size,
+    frames.CREDIT: frames.GRANT.size,
+    frames.ACK: frames.NUMBER.size,
+}
+
+
+def _check(kind: int, payload: bytes) -> None:
+    """Whether this is a frame about a command."""
+    if kind == frames.INPUT:
+        if len(payload) < frames.NUMBER.size:
+            raise ValueError("input for no command")
+    elif len(payload) != _LENGTHS.get(kind, -1):
+        raise ValueError(f"type {kind} with {len(payload)} bytes")
+
+
+def _about_command(lane: Lane, kind: int, payload: bytes) -> None:
+    (seq,) = frames.NUMBER.unpack_from(payload)
+    if kind == frames.INPUT:
+        lane.on_input(seq, payload[frames.NUMBER.size :])
+    elif kind == frames.END_OF_INPUT:
+        lane.on_input(seq, None)
+    elif kind == frames.ACK:
+        lane.on_ack(seq)
+    else:
+        value = frames.GRANT.unpack(payload)[1]
+        lane.on_credit(seq, value) if kind == frames.CREDIT else lane.on_kill(seq, value / 1000)
 
 
 def _seconds(value: object) -> float:

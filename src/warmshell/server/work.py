@@ -31,7 +31,10 @@ def in_thread(loop: Loop, work: Work, then: Then) -> None:
         loop.call_from_thread(then, result)
 
     _thread.stack_size(_STACK)
-    _thread.start_new_thread(run, ())
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # no thread is to be had: late is better than never
+        run()
 
 
 class Workers:
