@@ -15,6 +15,7 @@ from warmshell.protocol.dialect import is_shadowed
 COMMAND = tree.COMMAND_VARIABLE
 SESSION = tree.SESSION_VARIABLE
 
+_KILL_SECONDS = 2.0
 _NUMBERS = itertools.count(1)
 
 
@@ -90,11 +91,40 @@ class LocalHost:
         *,
         sids: Iterable[int] = (),
         grace: float = 1.0,
-    ) -> None:
-        """End children, what carries a tag (or a longer one), sessions, and all descendants: TERM, grace, KILL."""
+    ) -> set[tuple[int, int]]:
+        """End children, what carries a tag (or a longer one), sessions, and all descendants: TERM, grace, KILL.
+
+        Returns:
+            Those (pid, start time) that this user may not signal, or that not even SIGKILL ended.
+        """
         roots = [(child.pid, child.started) for child in children if child.poll() is None]
         select = tree.Selection(roots, [COMMAND + b"=" + tag for tag in tags], sids, include_roots=True)
-        await asyncio.to_thread(tree.end, select, grace)
+        return await asyncio.to_thread(tree.end, select, grace)
+
+    async def end_as(self, become: Sequence[bytes], targets: set[tuple[int, int]], grace: float) -> None:
+        """End processes of another user, through the program that started them as that user.
+
+        Args:
+            become: the words before a command that runs as the user.
+            targets: the processes (pid, start time).
+            grace: seconds between TERM and KILL.
+        """
+        for name, seconds in ((b"-TERM", grace), (b"-KILL", _KILL_SECONDS)):
+            alive = [pid for pid, started in targets if tree.is_alive(pid, started)]
+            if not alive:
+                return
+            words = [*become, b"sh", b"-c", b'for p; do kill %s "$p"; kill -CONT "$p"; done 2>/dev/null' % name, b"sh"]
+            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                child = self.spawn(
+                    [*words, *[b"%d" % pid for pid in alive]], self.new_token(),
+                    stdin=nothing, stdout=nothing, stderr=nothing,
+                )  # fmt: skip
+            finally:
+                os.close(nothing)
+            await child.wait()
+            self.forget(child)
+            await asyncio.to_thread(tree.wait, targets, seconds)
 
     def forget(self, child: Child) -> None:
         """The child has ended, and its session with it."""

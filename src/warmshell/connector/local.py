@@ -40,7 +40,11 @@ _ENVIRONMENT_SPARE = 4096  # POSIX asks to leave some room for the program's own
 
 
 class LocalProcess(Process):
-    """A process of this machine with pipes, or a terminal, for its streams."""
+    """A process of this machine with pipes, or a terminal, for its streams.
+
+    Attributes:
+        become: the words that let another user end it, where this one may not.
+    """
 
     def __init__(
         self, host: LocalHost, child: Child, token: bytes, stdin: int, stdout: int, stderr: int, pty: bool
@@ -48,6 +52,7 @@ class LocalProcess(Process):
         self._host = host
         self._child = child
         self._token = token
+        self.become: list[bytes] = []
         self.stdin: FdSendStream = TerminalSendStream(stdin) if pty else FdSendStream(stdin)
         self.stdout: FdReceiveStream = FdReceiveStream(stdout, terminal=pty)
         self.stderr: FdReceiveStream = FdReceiveStream(stderr)
@@ -62,7 +67,9 @@ class LocalProcess(Process):
 
     async def kill(self, grace: float = 1.0) -> None:
         sids = [self._child.pid] if self._child.poll() is None else []
-        await self._host.end([self._child], [self._token], sids=sids, grace=grace)
+        left = await self._host.end([self._child], [self._token], sids=sids, grace=0.0 if self.become else grace)
+        if left and self.become:
+            await self._host.end_as(self.become, left, grace)
         await self._child.wait()
 
     async def aclose(self) -> None:
@@ -190,8 +197,11 @@ class LocalConnector(Connector):
             return self._start(argv, token, env, command.env_only is not None, command.cwd, command.pty, command)
         if command.pty:
             raise NotSupported("user= and pty=True exclude each other", command=str(command), location=self.name)
-        argv = [*self._become(command.user), *line.reader_words()]
+        become = self._become(command.user)
+        argv = [*become, *line.reader_words()]
         process = self._start(argv, token, {}, False, command.cwd, False, command)
+        if os.geteuid() != 0:  # root may signal anybody
+            process.become = become
         with contextlib.suppress(BrokenPipeError):
             await process.stdin.send(
                 line.line(
