@@ -48,7 +48,12 @@ class ByteReceiveStream(ABC):
                 on_data(data)
             on_end()
 
-        return asyncio.ensure_future(read()).cancel
+        task = asyncio.ensure_future(read())
+
+        def stop() -> None:
+            task.cancel()
+
+        return stop
 
     def __aiter__(self) -> Self:
         return self
