@@ -10,6 +10,7 @@
 # `ssh -F $SSHLAB/config HOST` reaches a host as root, `-l ACCOUNT` as one of the accounts in $SSHLAB/etc/passwd, which
 # only these servers see (each runs in a mount namespace of its own, where it lies over the machine's file):
 #     warm-dash warm-bash warm-busybox warm-zsh warm-tcsh    by login shell; those that are not installed are left out
+#     root             with a home and a shell (sh) of its own
 #     warm-noisy       bash; its start-up file is slow and writes to both streams
 #     warm-quiet       as warm-dash, but no Python is on its PATH
 #     warm-password    its password is in $SSHLAB/password; keys are refused
@@ -40,7 +41,9 @@ account() { # NAME UID SHELL [HASH]
 
 accounts() {
     mkdir -p "$LAB/etc" "$LAB/home" "$LAB/shells"
-    cp /etc/passwd /etc/shadow /etc/group "$LAB/etc/"
+    cp /etc/shadow /etc/group "$LAB/etc/"
+    mkdir -p "$LAB/home/root" # so that the machine's own start-up files do not matter
+    sed "s|^root:.*|root:x:0:0:root:$LAB/home/root:/bin/sh|" /etc/passwd >"$LAB/etc/passwd"
     chmod 600 "$LAB/etc/shadow"
     getent passwd sshd >/dev/null || echo 'sshd:x:74:65534::/run/sshd:/usr/sbin/nologin' >>"$LAB/etc/passwd"
     ln -sf "$(command -v busybox || echo /nowhere)" "$LAB/shells/sh" # an applet is chosen by the name that it is called by
@@ -92,6 +95,7 @@ Host *
   UserKnownHostsFile $LAB/known_hosts
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
+  KexAlgorithms curve25519-sha256 # the quickest, as tests log in very often
 C
     host hostA
     host hostB

@@ -86,7 +86,7 @@ class SshConnector(Connector):
             raise ConnectError("there is no ssh client here", location=self.name, hint="install openssh-client")
         await self._near.deploy()
         try:
-            self._home = tempfile.mkdtemp(prefix="warm-", dir=_short_directory())
+            self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
             self._link = Link(self._target, self._near, self._home, **self._options)
             await self._link.prepare()
             await self._connect()

@@ -36,7 +36,7 @@ def hello_line(token: str) -> str:
         token: letters and digits that the hello carries.
     """
     hello = hello_of(token).decode()
-    return f"exec sh -c 'echo;echo {hello}$$;echo {hello}>&2;{_READ.decode()}'"
+    return f"exec sh -c 'echo;echo {hello}$$;echo {hello}- >&2;{_READ.decode()}'"
 
 
 def hello_of(token: str) -> bytes:

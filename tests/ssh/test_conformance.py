@@ -1,0 +1,63 @@
+"""An SSH host, with the session server and without, through the whole suite."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+
+import warmshell
+from ssh.lab import Lab
+from warmshell.testing import LocationConformance
+
+
+class Ssh(LocationConformance):
+    server: ClassVar[bool] = True
+    shell: ClassVar[str] = "sh"
+    lab: ClassVar[Lab]
+    local = True
+    account = "nobody" if shutil.which("sudo") else None
+    has_setsid = True
+    has_terminal = False
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _hosts(cls, ssh_lab: Lab) -> None:
+        cls.lab = ssh_lab
+
+    @pytest.fixture(autouse=True)
+    def _nothing_left(self, lab: Lab) -> None:
+        """What the fixture checks is checked after each test."""
+
+    def connect(self, **options: Any) -> warmshell.Location:
+        return self.lab.connect(server=self.server, shell=self.shell, **options)
+
+    @pytest_asyncio.fixture
+    async def observer(self, _needs: None) -> AsyncIterator[warmshell.Location]:
+        """The host is this machine, which can be asked quicker."""
+        async with warmshell.connect("local:") as node:
+            yield node
+
+
+class TestSshServer(Ssh):
+    pass
+
+
+class TestSshServerBash(Ssh):
+    shell = "bash"
+    copies_all = True
+
+
+class TestSshMarkers(Ssh):
+    server = False
+    late_output_is_apart = False
+
+
+class TestSshMarkersBash(Ssh):
+    server = False
+    shell = "bash"
+    copies_all = True
+    late_output_is_apart = False
