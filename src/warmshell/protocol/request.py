@@ -40,8 +40,19 @@ class Body:
         self.outputs = outputs
 
 
-def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, bytes] | None = None) -> Body:
-    """Words as a program (or the builtin that equals it), with variables that last for this command only."""
+def words_body(
+    dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, bytes] | None = None, *, only: bool = False
+) -> Body:
+    """Words as a program (or the builtin that equals it), with variables that last for this command only.
+
+    Args:
+        dialect: the shell's.
+        words: the program and its arguments.
+        env: variables to add.
+        only: whether there are to be no others: the shell was started without any, but has made some of its own.
+    """
+    if only:
+        return Body(_alone(words, env or {}), _forget(dialect, words) + _LEFT)
     if env:
         names, odd = assignments(env)
         program = through_env(odd, words) if odd else dialect.program(words)
@@ -51,18 +62,35 @@ def words_body(dialect: Dialect, words: Sequence[bytes], env: Mapping[bytes, byt
     return Body(dialect.program(words), _forget(dialect, words))
 
 
+_MADE = (b"_", b"LOGNAME", b"OLDPWD", b"PATH", b"PWD", b"SHLVL")
+_LEFT = b"unset PWD OLDPWD SHLVL;"
+"""Takes away what a shell makes of its own, and hands on, when it starts or enters a directory."""
+
+
+def _alone(words: Sequence[bytes], env: Mapping[bytes, bytes]) -> bytes:
+    # PATH goes through env as well: the shell would look for env itself in an assigned one.
+    names, odd = assignments({name: value for name, value in env.items() if name != b"PATH"})
+    away = b"".join([b"-u %s " % name for name in _MADE if name not in env])
+    if b"PATH" in env:
+        odd += quote(b"PATH=" + env[b"PATH"]) + b" "
+    return names + through_env(odd, words, away)
+
+
 _WRITERS = (b"echo", b"pwd")  # of the builtins that equal programs; the others say nothing
 
 
-def script_body(dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | None = None) -> Body:
-    """A script evaluated in a fork, so that nothing it does can touch the shell."""
+def script_body(
+    dialect: Dialect, script: bytes, env: Mapping[bytes, bytes] | None = None, *, only: bool = False
+) -> Body:
+    """A script evaluated in a fork, so that nothing it does can touch the shell; see :func:`words_body`."""
+    prologue = dialect.forget + _LEFT if only else dialect.forget
     if not env:
-        return Body(b"(eval " + quote(script) + b")", dialect.forget)
+        return Body(b"(eval " + quote(script) + b")", prologue)
     names, odd = assignments(env)
     if odd:  # only a program can hold such a name, so the script gets a shell of its own
         own = (*dialect.argv, b"-c", script)
-        return Body(names + through_env(odd, own), dialect.forget)
-    return Body(b"(export " + names + b";eval " + quote(script) + b")", dialect.forget)
+        return Body(names + through_env(odd, own), prologue)
+    return Body(b"(export " + names + b";eval " + quote(script) + b")", prologue)
 
 
 def stateful_body(script: bytes, dialect: Dialect) -> Body:
@@ -74,11 +102,12 @@ def stateful_body(script: bytes, dialect: Dialect) -> Body:
     return Body((b"\\eval " if dialect.name == "ksh" else b"\\command eval ") + quote(script))
 
 
-def through_env(odd: bytes, words: Sequence[bytes]) -> bytes:
+def through_env(odd: bytes, words: Sequence[bytes], options: bytes = b"") -> bytes:
     """The program with variables that no shell can hold, as :func:`assignments` gives them."""
+    odd = options + b"-- " + odd
     if b"=" in words[0]:  # env would take it for one more variable
-        return b"env -- " + odd + b'sh -c \'exec "$0" "$@"\' ' + quote_all(words)
-    return b"env -- " + odd + quote_all(words)
+        return b"env " + odd + b'sh -c \'exec "$0" "$@"\' ' + quote_all(words)
+    return b"env " + odd + quote_all(words)
 
 
 def _forget(dialect: Dialect, words: Sequence[bytes]) -> bytes:

@@ -62,12 +62,8 @@ class Execution:
         if self.keeps_state:
             return stateful_body(command.script if command.script is not None else quote_all(command.argv), dialect)
         if command.script is not None:
-            body = script_body(dialect, command.script, command.env)
-        else:
-            body = words_body(dialect, command.argv, command.env)
-        if blank:
-            body.prologue += b"unset PWD OLDPWD;"  # which entering a directory sets
-        return body
+            return script_body(dialect, command.script, command.env, only=blank)
+        return words_body(dialect, command.argv, command.env, only=blank)
 
     def started(self) -> str:
         """Whether it has started, as far as its shell has said."""

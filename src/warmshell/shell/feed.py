@@ -101,10 +101,18 @@ class Feed:
             self._writer = None
 
 
-def _from_file(path: bytes) -> bytes:
+def check_readable(path: bytes) -> None:
+    """Look whether a file can be read, before anything is run.
+
+    Raises:
+        InputError: it cannot.
+    """
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         name = path.decode("utf-8", "replace")
         raise InputError(f"standard input cannot be read from {name!r}: {error.strerror}", errno=error.errno) from error
+
+def _from_file(path: bytes) -> bytes:
+    check_readable(path)
     return b"<" + quote(os.path.abspath(path))

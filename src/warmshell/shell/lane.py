@@ -156,13 +156,10 @@ class Lane(ABC):
         """An isolated command as shell text."""
         # In a shell that was started with an empty environment, env_only is all there is.
         env = command.env if command.env_only is None else {**command.env_only, **(command.env or {})}
+        only = command.env_only is not None
         if command.script is not None:
-            body = script_body(self.dialect, command.script, env)
-        else:
-            body = words_body(self.dialect, command.argv, env)
-        if command.env_only is not None:
-            body.prologue += b"unset PWD OLDPWD;"  # which entering a directory sets
-        return body
+            return script_body(self.dialect, command.script, env, only=only)
+        return words_body(self.dialect, command.argv, env, only=only)
 
     def next_execution(self, command: Command, *, keeps_state: bool) -> Execution:
         """Number the next command.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from warmshell.command import Command, Result
 from warmshell.errors import InputError
 from warmshell.shell.capture import Capture
+from warmshell.shell.feed import check_readable
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ async def run_process(connector: Connector, command: Command, partial: list[Resu
         partial: gets what the command had written, if it is cancelled.
     """
     started = time.time()
+    if isinstance(command.stdin, os.PathLike):
+        check_readable(os.fsencode(command.stdin))
     process = await connector.open(command)
     captures = Capture(command.output_limit), Capture(command.output_limit)
 
