@@ -142,7 +142,7 @@ class Terminals(Suite):
     async def test_terminal_a_timeout_ends_the_tree(self, node: Location, observer: Location, where: str) -> None:
         script = f"sh -c 'echo $$ >>{where}/pid; trap \"\" HUP TERM; while :; do sleep 1000; done' & sleep 1000"
         with pytest.raises(CommandTimeout):
-            await node.run(script, pty=True, timeout=2)
+            await node.run(script, pty=True, timeout=1)
         await gone(observer, await lines(observer, f"{where}/pid"), within=0.5)
 
     @pytest.mark.usefixtures("terminal")

@@ -47,22 +47,22 @@ class Environment(Suite):
                 assert f"V={value}\n".encode() in result.stdout
         assert not await is_there(node, f"{where}/x")
 
-    @pytest.mark.parametrize("name", ODD_NAMES + SPECIAL_NAMES + MORE_NAMES + OUR_NAMES)
-    async def test_any_name_reaches_a_program(self, node: Location, name: str) -> None:
-        found = await environment(node, env={name: "some value", "PLAIN": "1"})
-        assert found[name.encode()] == b"some value"
-        assert found[b"PLAIN"] == b"1"
+    async def test_any_name_reaches_a_program(self, node: Location) -> None:
+        for name in ODD_NAMES + SPECIAL_NAMES + MORE_NAMES + OUR_NAMES:
+            found = await environment(node, env={name: "some value", "PLAIN": "1"})
+            assert (name, found.get(name.encode())) == (name, b"some value")
+            assert found[b"PLAIN"] == b"1"
 
-    @pytest.mark.parametrize("name", ODD_NAMES + OUR_NAMES)
-    async def test_any_name_reaches_the_programs_of_a_script(self, node: Location, name: str) -> None:
-        entry = f"{name}=some value".encode()
-        plain = await node.run(["env", "--", entry, "sh", "-c", "env -0"])
-        result = await node.run("env -0; exit 3", env={name: "some value", "PLAIN": "1"})
-        assert result.returncode == 3
-        assert b"PLAIN=1" in result.stdout.split(b"\0")
-        # Some shells hand on no variable that they cannot hold themselves.
-        if entry in plain.stdout.split(b"\0"):
-            assert entry in result.stdout.split(b"\0")
+    async def test_any_name_reaches_the_programs_of_a_script(self, node: Location) -> None:
+        for name in ODD_NAMES + OUR_NAMES:
+            entry = f"{name}=some value".encode()
+            plain = await node.run(["env", "--", entry, "sh", "-c", "env -0"])
+            result = await node.run("env -0; exit 3", env={name: "some value", "PLAIN": "1"})
+            assert (name, result.returncode) == (name, 3)
+            assert b"PLAIN=1" in result.stdout.split(b"\0")
+            # Some shells hand on no variable that they cannot hold themselves.
+            if entry in plain.stdout.split(b"\0"):
+                assert entry in result.stdout.split(b"\0")
 
     async def test_path_decides_where_the_program_is_found(self, node: Location, where: str) -> None:
         make = f"printf '#!/bin/sh\\necho mine\\n' >{where}/sort; chmod +x {where}/sort"
@@ -84,7 +84,7 @@ class Environment(Suite):
 
     async def test_env_only_with_a_directory_and_odd_names(self, node: Location, where: str) -> None:
         found = await environment(node, env_only={"a.b": "c", "IFS": "x"}, cwd=where)
-        assert {name: value for name, value in found.items() if name != b"PWD"} == {b"a.b": b"c", b"IFS": b"x"}
+        assert {name: value for name, value in found.items()} == {b"a.b": b"c", b"IFS": b"x"}
 
     async def test_env_only_for_a_script(self, node: Location) -> None:
         result = await node.run('echo "$A" "${HOME-none}" "${LEAK-none}"', env_only={"A": "b"})

@@ -7,6 +7,7 @@ import gc
 import os
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from warmshell.testing.waiting import eventually_sync
 
 _PROC = Path("/proc")
+_EXEC_SECONDS = 0.002  # while a program is replaced by another one, its environment reads as empty
 
 
 class Census:
@@ -57,15 +59,18 @@ def _descriptors() -> dict[int, str]:
 
 def _family(mark: str | None) -> dict[tuple[int, int], str]:
     table: dict[int, tuple[int, int]] = {}
+    empty: set[int] = set()  # zombies and threads of the kernel, which have no environment
     if not _PROC.joinpath("self/stat").exists():
         return {}
     for name in os.listdir(_PROC):  # noqa: PTH208 - names only, for speed
         if name.isdecimal() and (fields := _stat(name)):
             table[int(name)] = int(fields[1]), int(fields[19])
+            if fields[20] == b"0":
+                empty.add(int(name))
     return {
         (pid, started): _words(pid)
         for pid, (_, started) in table.items()
-        if pid != os.getpid() and (_descends(pid, table) or (mark is not None and _is_marked(pid, mark)))
+        if pid != os.getpid() and (_descends(pid, table) or (mark is not None and pid not in empty and _is_marked(pid, mark)))
     }
 
 
@@ -87,10 +92,15 @@ def _descends(pid: int, table: dict[int, tuple[int, int]]) -> bool:
 
 
 def _is_marked(pid: int, mark: str) -> bool:
-    try:
-        return b"\0" + mark.encode() + b"=" in b"\0" + (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return False
+    for _ in range(2):
+        try:
+            environ = (_PROC / str(pid) / "environ").read_bytes()
+        except OSError:
+            return False
+        if environ:
+            return b"\0" + mark.encode() + b"=" in b"\0" + environ
+        time.sleep(_EXEC_SECONDS)
+    return False
 
 
 def _words(pid: int) -> str:
@@ -122,9 +132,10 @@ def check_leaks(within: float = 5.0, temporary: Path | None = None) -> Iterator[
             yield mark
 
         def left() -> list[str]:
-            gc.collect()  # an exception that was caught may hold what it came by, in a cycle
             files = [] if temporary is None else [f"file {path}" for path in temporary.iterdir()]
-            return Census(mark).beyond(before) + files
+            if found := Census(mark).beyond(before) + files:
+                gc.collect()  # an exception that was caught may hold what it came by, in a cycle
+            return found
 
         eventually_sync(lambda: not left(), within, lambda: f"left behind: {left()}; nothing was to be left")
     finally:

@@ -28,7 +28,7 @@ class Pitfalls(Suite):
         async with self.connect(shells=1) as one:
             await one.run(["true"])
             with pytest.raises(CommandTimeout):
-                await one.run(f"echo ran >>{where}/count; {sleeper(where + '/pid')}", timeout=3)
+                await one.run(f"echo ran >>{where}/count; {sleeper(where + '/pid')}", timeout=1)
         assert await lines(observer, f"{where}/count") == ["ran"]
 
     async def test_pitfall_run_twice_after_cancelling(self, observer: Location, where: str) -> None:

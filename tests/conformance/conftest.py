@@ -1,0 +1,17 @@
+"""One guardian for all tests here, as starting it takes longer than most of them; those in ``faults`` have their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from warmshell.guardian import client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_guardian() -> Iterator[None]:
+    guardian = client.acquire()
+    yield
+    asyncio.run(client.release(guardian))
