@@ -49,6 +49,8 @@ class Lane(Life):
         self._own = _OWN
         self._results: dict[int, bytes] = {}
         self._snapshot: Snapshot | None = None
+        self._outputs = 2  # how many of the two output streams the command can write to
+        self._early: list[tuple[int, bytes]] = []  # read before it was known whether the command has started
         self._curious: list[Callable[[bytes | None], None]] = []
 
     def describe(self) -> dict[str, object]:
@@ -116,6 +118,7 @@ class Lane(Life):
             return
         self.busy = execution
         self._reported = None
+        self._early.clear()
         if command.timeout is not None:
             execution.timer = self._loop.call_later(command.timeout, self.end, GRACE, {"killed": True, "timeout": True})
         self._refresh()
@@ -124,6 +127,8 @@ class Lane(Life):
 
     def _request(self, execution: Execution) -> bytes:
         command = execution.command
+        body = execution.body(self.dialect, self.blank)
+        self._outputs = 2 if execution.acknowledges else body.outputs
         prelude = b""
         if execution.keeps_state:
             # The empty line: after a syntax error in an eval, bash misreads the first compound of the next line.
@@ -131,7 +136,7 @@ class Lane(Life):
             if execution.told is None:
                 prelude += self._writes(execution.seq) + b";"
         return prelude + compose(
-            execution.body(self.dialect, self.blank),
+            body,
             self._engine.frame(execution.stdin.open(), command.stdout, command.stderr),
             execution.seq,
             b"%s.%d" % (self.tag, execution.seq),
@@ -148,6 +153,7 @@ class Lane(Life):
             execution.acknowledged = True
             execution.stdin.opened()
             execution.send(frames.STARTED, b"")
+            self._send_early(execution)
             self._tell_state()
             return
         self._reported = report.status
@@ -155,17 +161,17 @@ class Lane(Life):
             self._complete(execution, report)
 
     def _complete(self, execution: Execution, report: Report) -> None:
-        stdout, stderr = self._engine.rest()
+        stdout, stderr = self._engine.rest(self._outputs)
         self._site.unwatch(self)
         self.busy = None
-        command = execution.command
         outcome: dict[str, Any] = {"status": report.status}
         if report.event == "no-directory":
             outcome = {"no_directory": 1}
-        elif (command.stdout or command.stderr) and not execution.acknowledged:
-            said = stderr + self._engine.last_words()
+        elif _has_target(execution) and not execution.acknowledged:
+            said = b"".join([data for _, data in self._early]) + stderr + self._engine.last_words()
             outcome = {"no_target": said.decode("utf-8", "replace").strip()}
-        self._output(execution, stdout, stderr)
+        else:
+            self._output(execution, stdout, stderr)
         if report.retire or not self.alive:
             self.alive = False
             outcome["retire"] = True
@@ -246,12 +252,22 @@ class Lane(Life):
 
     def on_output(self, index: int, data: bytes) -> None:
         execution = self.busy
-        if execution is not None and execution.told is None:
-            execution.credit -= len(data)
+        if execution is None or execution.told is not None:
+            return
+        execution.credit -= len(data)
+        if _has_target(execution) and not execution.acknowledged:
+            self._early.append((index, data))  # perhaps the shell's own words: why a target cannot be opened
+        else:
             execution.send(frames.STDOUT + index, data)
-            self._refresh()
+        self._refresh()
+
+    def _send_early(self, execution: Execution) -> None:
+        for index, data in self._early:
+            execution.send(frames.STDOUT + index, data)
+        self._early.clear()
 
     def take_rest(self, execution: Execution) -> None:
+        self._send_early(execution)
         self._output(execution, *self._engine.rest())
 
     def _output(self, execution: Execution, *rests: bytes) -> None:
@@ -343,6 +359,10 @@ class Lane(Life):
         execution.told = told
         self._waiting.appendleft((execution, 0))
         self.next()
+
+
+def _has_target(execution: Execution) -> bool:
+    return execution.command.stdout is not None or execution.command.stderr is not None
 
 
 def _to_nobody(_kind: int, _data: bytes) -> None:
