@@ -16,6 +16,7 @@ from warmshell.protocol.quoting import quote
 from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report
 from warmshell.shell.feed import NOTHING
 from warmshell.shell.lane import GRACE, Execution, Lane
+from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.process import ByteReceiveStream, Process
@@ -64,7 +65,7 @@ class MarkerLane(Lane):
             async with asyncio.timeout(_START_SECONDS):
                 await self.begin(Command(["true"]), Body(b":", tagged=False), prelude=greeting).done
         except BaseException as error:
-            await self.end(0.0)
+            await shielded(self.end(0.0))
             if isinstance(error, Exception):
                 shell = b" ".join(self.dialect.argv).decode("utf-8", "replace")
                 raise ConnectError(f"the shell {shell!r} does not answer: {error}", location=self.location) from error

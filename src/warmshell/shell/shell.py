@@ -81,10 +81,12 @@ class Shell:
             return
         self._closed = True
         self._location.disown(self)
-        if self._lane is not None:
-            await shielded(self._lane.aclose())
-        if self._snapshots is not None:
-            self._snapshots.close()
+        try:
+            if self._lane is not None:
+                await shielded(self._lane.aclose())
+        finally:  # also when it is cancelled, which the shield tells at the end
+            if self._snapshots is not None:
+                self._snapshots.close()
 
     async def run(self, what: Words | str | Command, **options: Any) -> Result:
         """Run one command in this shell.
