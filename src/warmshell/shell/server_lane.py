@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from warmshell.command import Command, Result
 from warmshell.errors import ConnectError, InputError, OutputError
@@ -24,7 +24,21 @@ if TYPE_CHECKING:
 _INLINE = 256 * 1024  # bytes of standard input that travel with the command
 _PIECE = 64 * 1024
 _MOST_CREDIT = 16 * 1024 * 1024
+_LEAST_CREDIT = 64 * 1024
+_SHARED_SECONDS = 0.5  # for so long after a command of another subshell, more of them are expected
 _END_SECONDS = 15.0
+
+
+class Traffic(Protocol):
+    """What a session knows of all of its subshells.
+
+    Attributes:
+        commands: how many commands were sent so far.
+        round_trip: the shortest that an answer took, in seconds.
+    """
+
+    commands: int
+    round_trip: float
 
 
 class ServerLane(Lane):
@@ -57,7 +71,7 @@ class ServerLane(Lane):
         self._blank = blank
         self._copy_of = copy_of
         self._number = -1
-        self._window = Window(self.loop)
+        self._window = Window(session, self.loop.time)
         self._input = InputCredit()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,6 +110,7 @@ class ServerLane(Lane):
             stdout=command.stdout,
             stderr=command.stderr,
         )
+        self._session.commands += 1
         self._window.begin()
         self._input = InputCredit()
         self._session.send(frames.pack(frames.RUN, self._number, remote.encode()))
@@ -155,6 +170,7 @@ class ServerLane(Lane):
     def _on_result(self, execution: Execution, outcome: dict[str, Any]) -> None:
         self.busy = None
         self.idle_since = self.loop.time()
+        self._session.round_trip = min(self._session.round_trip, self.idle_since - self._window.began)
         self._input.close()
         self.alive = self.alive and not outcome.get("retire", False)
         self._send(frames.ACK, execution)
@@ -221,40 +237,57 @@ _NO_BODY = Body(b"")
 
 
 class Window:
-    """How much output of a command may be on its way: about twice what the link holds, found by watching it.
+    """How much output of a command may be on its way.
 
-    A window that is used up within two round trips is too small for the link and grows; the growth ends where the
-    link's own rate does. It never begins larger than what would keep others waiting for a moment.
+    What is on its way beyond what the link itself holds waits in buffers, where the frames of all other subshells wait
+    behind it. So a window is kept to a few times the rate at which output comes times the shortest round trip, and to
+    less as long as others run commands on the same session.
+
+    Args:
+        session: where other subshells run commands, and which knows the round trip.
+        clock: the time in seconds.
+
+    Attributes:
+        began: when the command was sent.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._size = frames.INITIAL_CREDIT
-        self._unreported = 0
-        self._since = 0.0
-        self._first = 0.0
-        self._best = 0.0
+    def __init__(self, session: Traffic, clock: Callable[[], float]) -> None:
+        self._session = session
+        self._clock = clock
+        self.begin()
 
     def begin(self) -> None:
         """A new command: the server starts with the initial credit."""
         self._size = frames.INITIAL_CREDIT
         self._unreported = 0
-        self._since = self._first = self._loop.time()
-        self._best = 0.0
+        self.began = self._since = self._clock()
+        self._rate = 0.0
+        self._commands = self._session.commands
+        self._shared_until = 0.0
 
     def consumed(self, size: int) -> int:
         """So many bytes were taken; how many more the server may send."""
         self._unreported += size
         if self._unreported < self._size // 2:
             return 0
-        now = self._loop.time()
+        now = self._clock()
         rate = self._unreported / max(now - self._since, 1e-6)
-        more, self._unreported, self._since = self._unreported, 0, now
-        if rate > self._best * 1.25 and self._size < _MOST_CREDIT:
-            self._best = rate
-            more += self._size
-            self._size *= 2
+        self._rate = rate if not self._rate else 0.75 * self._rate + 0.25 * rate
+        self._since = now
+        more = max(0, self._unreported + self._wanted(now) - self._size)
+        self._size += more - self._unreported
+        self._unreported = 0
         return more
+
+    def _wanted(self, now: float) -> int:
+        """The size that it ought to have."""
+        if self._session.commands != self._commands:
+            self._commands = self._session.commands
+            self._shared_until = now + _SHARED_SECONDS
+        held = self._rate * self._session.round_trip
+        shared = now < self._shared_until
+        enough = max(2 * held, _LEAST_CREDIT) if shared else max(4 * held, 2 * frames.INITIAL_CREDIT)
+        return round(min(enough, 2 * self._size, _MOST_CREDIT))
 
 
 class InputCredit:

@@ -20,6 +20,8 @@ _CONTROL_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
 _LEAST_ROOM = 4096  # bytes that any system passes to a program (POSIX)
 _ENVIRONMENT = 32 * 1024  # bytes that the far environment may take itself
+_FIRST_BEAT = 0.05  # seconds to the second ping; the first meets a server that is busy with its start
+_FAR = 1.0  # seconds of a round trip, as long as none was measured
 _NOISE = 64 * 1024  # bytes of banners and start-up files before the hello
 
 LEASE = 30.0
@@ -52,6 +54,8 @@ class Session:
         python: the version of the far Python.
         facts: what the server tells of its place.
         lost: why the session is gone, or ``None``.
+        commands: how many commands were sent to it so far.
+        round_trip: the shortest time that it took to answer, in seconds.
     """
 
     def __init__(self, process: Process, token: str, location: str) -> None:
@@ -70,6 +74,9 @@ class Session:
         self.python = ""
         self.facts: dict[str, Any] = {}
         self.lost: str | None = None
+        self.commands = 0
+        self.round_trip = _FAR
+        self._pinged = (0, 0.0)  # number and time of the last sign of life
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -131,13 +138,21 @@ class Session:
 
     async def _beat(self) -> None:
         """Let the server know that this client lives, and notice when the server does not."""
+        pause = _FIRST_BEAT
+        self._ping()
         while self.lost is None:
-            await asyncio.sleep(LEASE / 4)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LEASE / 4)
             if self._loop.time() - self._heard > LEASE:
                 self._on_broken("the far end has been silent for too long")
                 return
-            self._asked += 1
-            self._control({"id": self._asked, "op": "ping"})
+            self._ping()
+
+    def _ping(self) -> None:
+        """Say that this client lives; the answer tells how far the server is."""
+        self._asked += 1
+        self._pinged = (self._asked, self._loop.time())
+        self._control({"id": self._asked, "op": "ping"})
 
     async def aclose(self) -> None:
         """End the session and everything in it."""
@@ -215,6 +230,8 @@ class Session:
             self._on_broken(f"the far end sent what is no frame: {error}")
 
     def _on_control(self, message: dict[str, Any]) -> None:
+        if message.get("id") == self._pinged[0]:
+            self.round_trip = min(self.round_trip, self._loop.time() - self._pinged[1])
         answer = self._answers.pop(message.get("id", -1), None)
         if answer is None or answer.done():
             return
