@@ -17,6 +17,7 @@ Stdin = bytes | os.PathLike[str] | AsyncIterable[bytes] | None
 DEFAULT_OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of each captured stream kept in memory before the rest spills to an unnamed temporary file."""
 
+_LIKE_BYTES: tuple[type, ...] = (bytearray, memoryview)
 _NO_COMMANDS: tuple[type, ...] = (bytes, bytearray)  # what callers give in spite of the types
 _NEVER_EMPTY = ("the working directory", "the name of the stdout file", "the name of the stderr file")
 _READABLE = 200  # characters of a command shown in messages
@@ -26,12 +27,17 @@ def to_bytes(word: Word) -> bytes:
     """The exact bytes of a word; text is UTF-8 with ``surrogateescape``, as file names are."""
     if isinstance(word, bytes):
         return word
-    if isinstance(word, str):
-        return word.encode("utf-8", "surrogateescape")
     try:
-        return os.fsencode(word)
+        return word.encode("utf-8", "surrogateescape") if isinstance(word, str) else os.fsencode(word)
     except TypeError:
         raise CommandError(f"a word must be str, bytes or a path, not {type(word).__name__}: {word!r}") from None
+    except UnicodeEncodeError as error:
+        raise _not_encodable(error) from None
+
+
+def _not_encodable(error: UnicodeEncodeError) -> CommandError:
+    character = error.object[error.start]
+    return CommandError(f"text holds {character!a}, which has no bytes in {error.encoding}: {error.object[:40]!a}")
 
 
 class Command:
@@ -99,19 +105,26 @@ class Command:
         self.user = user
         self.pty = pty
         self.name = name
+        if type(output_limit) is not int or output_limit < 0:
+            raise CommandError(f"output_limit is a number of bytes, not {output_limit!r}")
         if timeout is not None or user is not None or pty or stdin is not None:
             self._check_options()
 
     def _check_options(self) -> None:
         timeout = self.timeout
-        if timeout is not None and not 0 < timeout < float("inf"):
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
             raise CommandError(f"a timeout is a positive number of seconds, not {timeout!r}")
-        if self.user is not None and (not self.user or self.user.startswith("-") or "\0" in self.user):
+        user = self.user
+        if user is not None and (not isinstance(user, str) or user[:1] in {"", "-"} or "\0" in user):
             raise CommandError(f"not the name of an account: {self.user!r}")
         if self.pty and (self.stdout is not None or self.stderr is not None):
             raise CommandError("pty=True writes to the terminal: it excludes stdout= and stderr=")
         if isinstance(self.stdin, str):
             raise CommandError("stdin is bytes, a Path or a stream; a str could be either text or a file's name")
+        if isinstance(self.stdin, _LIKE_BYTES):
+            self.stdin = bytes(self.stdin)
+        elif self.stdin is not None and not isinstance(self.stdin, bytes | os.PathLike | AsyncIterable):
+            raise CommandError(f"stdin is bytes, a Path or an async stream of bytes, not {type(self.stdin).__name__}")
 
     def __str__(self) -> str:
         """The command in shell notation, shortened, for people."""
@@ -145,6 +158,8 @@ def _words(what: Words) -> tuple[bytes, ...]:
         )
     except TypeError:
         raise CommandError(f"a command is a list of words or a str (a script), not {type(what).__name__}") from None
+    except UnicodeEncodeError as error:
+        raise _not_encodable(error) from None
     if not words or not words[0]:
         raise CommandError("a command needs a first word: the program to run")
     for word in words:
@@ -154,6 +169,8 @@ def _words(what: Words) -> tuple[bytes, ...]:
 
 
 def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    if not isinstance(env, Mapping):
+        raise CommandError(f"the environment is a mapping of names to values, not {type(env).__name__}")
     checked: dict[bytes, bytes] = {}
     for name, value in env.items():
         key = to_bytes(name)
