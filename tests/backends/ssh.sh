@@ -134,7 +134,7 @@ PrintMotd no
 PrintLastLog no
 MaxSessions ${MAXSESSIONS:-10}
 MaxStartups ${MAXSTARTUPS:-10:30:100}
-SetEnv SSHLAB_HOST=$3
+SetEnv SSHLAB_HOST=$3 LANG=${LANG:-C} LC_ALL=${LC_ALL:-${LANG:-C}}
 AllowTcpForwarding yes
 Match User warm-quiet
   SetEnv PATH=$LAB/bin SSHLAB_HOST=$3

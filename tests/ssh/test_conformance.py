@@ -41,6 +41,9 @@ class Ssh(LocationConformance):
         async with warmshell.connect("local:") as node:
             yield node
 
+    async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
+        pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
+
 
 class TestSshServer(Ssh):
     pass

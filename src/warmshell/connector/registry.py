@@ -34,7 +34,7 @@ _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
 _SSH: dict[str, Callable[[str], Any]] = {
     "config": _text, "username": _text, "sshKey": _text, "sshKeyPassphraseFile": _text, "passwordFile": _text,
     "checkHostKey": _truth, "connectTimeout": float, "tunnel": _text, "retries": _whole, "retryDelay": float,
-    "server": _truth,
+    "server": _truth, "cwd": _text, "transport": _text,
 }  # fmt: skip
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from warmshell.shell.session import Session
 
 _KILLED = 128 + 9
+_LAST_SECONDS = 2.0
+_END_SECONDS = 8.0  # beyond the grace, for an answer from the far end
 _SHORT = 40  # bytes of a directory's name in which sockets can have names
 
 
@@ -51,11 +53,14 @@ class SshConnector(Connector):
         server: whether to use the session server where there is a Python.
         password: a file with a password.
         passphrase: a file with the passphrase of a key.
+        cwd: where commands run by default; where a login begins.
+        transport: what connects: ``openssh`` or ``asyncssh``; by default the latter only where there is no ssh client.
     """
 
     def __init__(
         self, target: Target, *, shell: str = "sh", retries: int = 6, retry_delay: float = 0.2, server: bool = True,
-        password: str | None = None, passphrase: str | None = None,
+        password: str | None = None, passphrase: str | None = None, cwd: str | None = None,
+        transport: str | None = None,
     ) -> None:  # fmt: skip
         self.name = target.name
         self.shell = shell
@@ -64,6 +69,8 @@ class SshConnector(Connector):
             "retries": retries, "delay": retry_delay, "password": password, "passphrase": passphrase,
         }  # fmt: skip
         self._server = server
+        self._cwd = b"" if cwd is None else os.fsencode(cwd)
+        self._transport = transport
         self._near = LocalConnector(name=f"ssh to {self.name}")
         self._home: str | None = None
         self._link: Link | None = None
@@ -82,12 +89,11 @@ class SshConnector(Connector):
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def deploy(self, *, external: bool = False) -> None:  # noqa: ARG002 - a host is always external
-        if shutil.which("ssh") is None:
-            raise ConnectError("there is no ssh client here", location=self.name, hint="install openssh-client")
+        transport = _transport(self._transport, self.name)
         await self._near.deploy()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
-            self._link = Link(self._target, self._near, self._home, **self._options)
+            self._link = transport(self._target, self._near, self._home, **self._options)
             await self._link.prepare()
             await self._connect()
         except BaseException:
@@ -146,7 +152,7 @@ class SshConnector(Connector):
         session = Session(process, token, self.name)
         try:
             await process.stdin.send(spoken(b"exec sh -c " + quote(pack.start_text(token).encode())))
-            await session.start(pack.archive(), token=self._token)
+            await session.start(pack.archive(), token=self._token, **self._base())
         except NoPython:
             self._server = False
             await process.aclose()
@@ -156,12 +162,15 @@ class SshConnector(Connector):
         else:
             self._session = session
 
+    def _base(self) -> dict[str, str]:
+        return {"cwd": self._cwd.decode("latin-1")} if self._cwd else {}
+
     async def _open_keeper(self, link: Link) -> Keeper:
         channel = await link.channel()
         process = ChannelShell(channel, self, "", control=True)
         keeper = Keeper(process, self.name)
         try:
-            await process.stdin.send(keeper_line(self._token))
+            await process.stdin.send(keeper_line(self._token, self._cwd))
             await keeper.start()
         except BaseException:
             await shielded(keeper.aclose())
@@ -175,10 +184,10 @@ class SshConnector(Connector):
             raise NotSupported("pty=True is not available over SSH yet", command=str(command), location=self.name)
         link = await self._connect()
         channel = await link.channel()
-        marker = secrets.token_hex(16).encode() + b" "
+        marker = _new_marker()
         process = ChannelProcess(channel, self, f"{self._token}.p{next(self._numbers)}", marker, command)
         try:
-            await process.begin(process_lines(command, process.tag, marker))
+            await process.begin(process_lines(command, process.tag, marker, self._cwd))
         except BaseException:
             await shielded(process.aclose())
             raise
@@ -189,11 +198,15 @@ class SshConnector(Connector):
 
         Where the connection is lost there is nobody to ask; the far end has noticed it, or will.
         """
-        with contextlib.suppress(ConnectError):
-            if self._session is not None:
-                await self._session.ask("end_tagged", tag=f"{tag}.", grace=grace)
-            elif self._keeper is not None:
-                await self._keeper.end(tag, session, grace)
+        with contextlib.suppress(ConnectError, TimeoutError):
+            async with asyncio.timeout(_END_SECONDS + grace):
+                await self._end_tagged(tag, session, grace)
+
+    async def _end_tagged(self, tag: str, session: int, grace: float) -> None:
+        if self._session is not None:
+            await self._session.ask("end_tagged", tag=f"{tag}.", grace=grace)
+        elif self._keeper is not None:
+            await self._keeper.end(tag, session, grace)
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
         link = await self._connect()
@@ -219,8 +232,9 @@ class SshConnector(Connector):
         tag = f"{self._token}.m{next(self._numbers)}"
 
         async def open_shell() -> Process:
-            process = ChannelShell(await link.channel(), self, tag)
-            await process.stdin.send(shell_line(kind.argv, tag, blank=blank))
+            marker = _new_marker()
+            process = ChannelProcess(await link.channel(), self, tag, marker, Command(kind.argv))
+            await process.say(shell_line(kind.argv, tag, marker, blank=blank))
             return process
 
         base = b"" if self._keeper is None else self._keeper.cwd
@@ -298,6 +312,11 @@ class ChannelProcess(Process):
         hello = hello_of(channel.token)
         self.stderr: ChannelStream = ChannelStream(near.stderr, ChannelCutter(hello, marker), self._on_report)
 
+    async def say(self, lines: bytes) -> None:
+        """Hand over what is to be run."""
+        with contextlib.suppress(BrokenPipeError):  # the end of the streams says so
+            await self._channel.process.stdin.send(lines)
+
     async def begin(self, lines: bytes) -> None:
         """Hand over what is to be run, and return when it starts.
 
@@ -306,8 +325,7 @@ class ChannelProcess(Process):
             WorkdirError: its directory cannot be entered.
             ShellLost: the connection was lost.
         """
-        with contextlib.suppress(BrokenPipeError):  # the end of the streams says so
-            await self._channel.process.stdin.send(lines)
+        await self.say(lines)
         report = await asyncio.shield(self._began)
         if report == b"n":
             raise program_not_found(self._command, self._connector.name)
@@ -345,8 +363,12 @@ class ChannelProcess(Process):
 
     async def kill(self, grace: float = 1.0) -> None:
         self._killed = True
+        near = self._channel.process
         await self._connector.end_tagged(self.tag, self._channel.pid, grace)
-        await self._channel.process.kill(0.0)
+        with contextlib.suppress(TimeoutError):  # with what it wrote last on its way, the client ends by itself
+            async with asyncio.timeout(_LAST_SECONDS):
+                await near.wait()
+        await near.kill(0.0)
         if not self._status.done():
             self._status.set_result(_KILLED)
 
@@ -362,6 +384,31 @@ class ChannelProcess(Process):
                 await stream.aclose()
             await self.stdin.aclose()
             await self._channel.aclose()
+
+
+def _new_marker() -> bytes:
+    return secrets.token_hex(16).encode() + b" "
+
+
+def _transport(asked: str | None, location: str) -> type[Link]:
+    """What makes the connections.
+
+    Raises:
+        ConnectError: it is not installed.
+    """
+    client = shutil.which("ssh") is not None
+    if client and asked != "asyncssh":
+        return Link
+    missing = "asyncssh is not" if client else "there is no ssh client here, nor asyncssh"
+    try:
+        if asked != "openssh":
+            from warmshell.connector.ssh_asyncssh import AsyncsshLink
+
+            return AsyncsshLink
+        missing = "there is no ssh client here"
+    except ImportError:
+        pass
+    raise ConnectError(missing, location=location, hint="install openssh-client or warmshell[asyncssh]")
 
 
 def _short_directory() -> str:
@@ -384,6 +431,8 @@ def make(url: str, options: dict[str, Any]) -> SshConnector:
     retries = options.get("retries", 6)
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise LocationError(f"retries= is a whole number, not {retries!r}")
+    if options.get("transport") not in (None, "openssh", "asyncssh"):
+        raise LocationError(f"transport= is openssh or asyncssh, not {options['transport']!r}")
     password, passphrase = (_file(options.get(name), name) for name in ("passwordFile", "sshKeyPassphraseFile"))
     target = Target(
         host=host,
@@ -399,6 +448,8 @@ def make(url: str, options: dict[str, Any]) -> SshConnector:
     return SshConnector(
         target, shell=options.get("shell", "sh"), retries=retries, retry_delay=options.get("retryDelay", 0.2),
         server=options.get("server", True), password=password, passphrase=passphrase,
+        transport=options.get("transport"),
+        cwd=options.get("cwd"),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ random bits, because the client's own exit status cannot tell a lost connection 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
@@ -49,13 +50,32 @@ def spoken(text: bytes) -> bytes:
     return _NEWLINE + one_line(text) + b"\n"
 
 
-def shell_line(argv: tuple[bytes, ...], tag: str, *, blank: bool) -> bytes:
-    """The line that makes the reader become a shell."""
-    words = (b"env", b"-i", *argv) if blank else argv
-    return spoken(b"export WARMSHELL_COMMAND=%s.0;exec %s" % (tag.encode(), quote_all(words)))
+def shell_line(argv: tuple[bytes, ...], tag: str, marker: bytes, *, blank: bool) -> bytes:
+    """The line that has the reader run a shell, and say with which status it ended.
+
+    Args:
+        argv: the words of the shell.
+        tag: the beginning of the value that marks it.
+        marker: what the reports begin with.
+        blank: whether its environment is empty.
+    """
+    mark = b"WARMSHELL_COMMAND=%s.0" % tag.encode()
+    words = b"exec env -i %s %s" % (mark, quote_all(argv)) if blank else b"export %s;exec %s" % (mark, quote_all(argv))
+    return spoken(_reported(words, marker))
 
 
-def process_lines(command: Command, tag: str, marker: bytes) -> bytes:
+def _reported(run: bytes, marker: bytes, before: bytes = b"") -> bytes:
+    """Shell text that runs this in a fork and reports its start and its status.
+
+    A signal to the whole group is meant for what runs; the reader only waits.
+    """
+    return (
+        b'_warm_say() { echo %s"$1";echo %s"$1">&2;};trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM;%s'
+        b"_warm_say s;(%s);_warm_s=$?;_warm_say $_warm_s;exit $_warm_s"
+    ) % (marker, marker, before, run)
+
+
+def process_lines(command: Command, tag: str, marker: bytes, base: bytes = b"") -> bytes:
     """The lines that have the reader run a command and say what came of it.
 
     Reports are ``s`` (it starts), a status, ``c ERRNO`` (its directory cannot be entered) or ``n`` (there is no such
@@ -65,18 +85,14 @@ def process_lines(command: Command, tag: str, marker: bytes) -> bytes:
         command: what to run.
         tag: the beginning of the value that marks it and its descendants.
         marker: what the reports begin with.
+        base: the directory that the command's own is relative to; that of a login by default.
     """
     env = {**(command.env_only or {}), **(command.env or {})}
     run = line.line(command.argv, command.script, env, f"{tag}.0".encode())[:-1]
     second = b""
     if command.user is not None or command.env_only is not None:
         run, second = _second_reader(command), _NEWLINE + run + b"\n"
-    return spoken(b"".join([
-        b'_warm_say() { echo %s"$1";echo %s"$1">&2;};' % (marker, marker),
-        b"trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM;",  # a signal to the whole group is the program's own
-        _directory(command), _program(command, env.get(b"PATH")),
-        b"_warm_say s;(%s);_warm_s=$?;_warm_say $_warm_s;exit $_warm_s" % run,
-    ])) + second  # fmt: skip
+    return spoken(_reported(run, marker, _directory(command, base) + _program(command, env.get(b"PATH")))) + second
 
 
 def _second_reader(command: Command) -> bytes:
@@ -89,14 +105,15 @@ def _second_reader(command: Command) -> bytes:
     )  # fmt: skip
 
 
-def _directory(command: Command) -> bytes:
-    if command.cwd is None:
+def _directory(command: Command, base: bytes) -> bytes:
+    if command.cwd is None and not base:
         return b""
-    path = quote(command.cwd if command.cwd.startswith(b"/") else b"./" + command.cwd)
+    where = os.path.join(base, command.cwd or b"")
+    path = quote(where if where.startswith(b"/") else b"./" + where)
     return (
         b"if %s 2>/dev/null;then unset OLDPWD;else if test -d %s;then _warm_say 'c 13';elif test -e %s;"
         b"then _warm_say 'c 20';else _warm_say 'c 2';fi;exit;fi;"
-    ) % (enter(command.cwd), path, path)
+    ) % (enter(where), path, path)
 
 
 def _program(command: Command, path: bytes | None) -> bytes:

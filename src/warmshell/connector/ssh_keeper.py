@@ -66,6 +66,7 @@ _warm_end() {
     done
 }
 trap : HUP INT QUIT TERM PIPE
+test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 "; exit; }
 echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
 while IFS=" " read -r id tag session tenths; do
     { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
@@ -74,10 +75,18 @@ _warm_end "$_warm_all" 0 5 >/dev/null 2>&1
 """
 
 
-def keeper_line(token: str) -> bytes:
-    """The line that makes a reader the keeper of everything whose tag begins with the token."""
+def keeper_line(token: str, base: bytes = b"") -> bytes:
+    """The line that makes a reader the keeper of everything whose tag begins with the token.
+
+    Args:
+        token: letters and digits.
+        base: the directory in which to start; that of a login by default.
+    """
     assert "'" not in _SCRIPT  # noqa: S101 - see above
-    return spoken(b"_warm_all=%s;eval %s" % (quote(token.encode() + b"."), quote(_SCRIPT.encode())))
+    base = base if not base or base.startswith(b"/") else b"./" + base
+    return spoken(
+        b"_warm_all=%s;_warm_base=%s;eval %s" % (quote(token.encode() + b"."), quote(base), quote(_SCRIPT.encode()))
+    )
 
 
 class Keeper:
@@ -116,6 +125,8 @@ class Keeper:
         except TimeoutError:
             raise ConnectError("the host's shell does not answer", location=self._location) from None
         most, taken, self.cwd = facts.split(b" ", 2)
+        if not self.cwd:
+            raise ConnectError("the directory cannot be entered", location=self._location, hint="correct cwd=")
         if most.isdigit() and taken.isdigit():
             self.room = max(4096, int(most) - 2 * int(taken) - 4096)
         self._stop = self._process.stdout.subscribe(self._on_data, self._on_end)

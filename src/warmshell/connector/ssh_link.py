@@ -310,8 +310,7 @@ class Link:
         token = secrets.token_hex(8)
         log = self._log()
         try:
-            words = openssh.channel_words(self._target, connection.socket, log, hello_line(token), self._config)
-            process = await self._near.open(Command(words))
+            process = await self._session(connection, hello_line(token), log)
         except BaseException:
             connection.used -= 1
             raise
@@ -325,6 +324,10 @@ class Link:
             with contextlib.suppress(OSError):
                 os.unlink(log)
         return channel
+
+    async def _session(self, connection: Connection, line: str, log: str) -> Process:
+        words = openssh.channel_words(self._target, connection.socket, log, line, self._config)
+        return await self._near.open(Command(words))
 
     async def _greet(self, channel: Channel, log: str) -> None:
         try:

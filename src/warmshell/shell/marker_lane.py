@@ -160,7 +160,8 @@ class MarkerLane(Lane):
 
     async def _watch_exit(self, process: Process) -> None:
         """Children may hold the streams of a shell that is gone."""
-        await process.wait()
+        with contextlib.suppress(ConnectionError):
+            await process.wait()
         await self._on_end()
 
     async def _on_end(self) -> None:
@@ -172,10 +173,14 @@ class MarkerLane(Lane):
         execution = self.busy
         if execution is None or not execution.keeps_state:
             await self._process.kill(GRACE)
-        status = await self._process.wait()
+        try:
+            status = await self._process.wait()
+        except ConnectionError as error:
+            self._settle_with(execution, None, f"was lost: {error}")
+            return
         await self._process.kill(0.0)  # whoever holds the streams still, so that they end
         pumps = [pump for pump in self._pumps if pump is not asyncio.current_task()]
-        await asyncio.wait(pumps, timeout=_CLOSE_SECONDS)
+        _, pending = await asyncio.wait(pumps, timeout=_CLOSE_SECONDS)
         if execution is None or execution.done.done():
             return
         if execution.keeps_state and status < 128:
@@ -183,13 +188,16 @@ class MarkerLane(Lane):
             self.busy = None
             execution.done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
         else:
-            self._settle_with(execution, None, f"ended with status {status}")
+            # All that the shell ever said has been read: had the command begun, it would have said so.
+            self._settle_with(execution, None, f"ended with status {status}", all_read=not pending)
 
-    def _settle_with(self, execution: Execution | None, error: Exception | None, why: str) -> None:
+    def _settle_with(
+        self, execution: Execution | None, error: Exception | None, why: str, *, all_read: bool = False
+    ) -> None:
         self.alive = False
         if execution is None or execution.done.done():
             return
-        started = "yes" if execution.acknowledged else "unknown" if self._sent else "no"
+        started = "yes" if execution.acknowledged else "unknown" if self._sent and not all_read else "no"
         self.busy = None
         execution.done.set_exception(error or self.lost(started, execution.command, why))  # type: ignore[arg-type]
 
