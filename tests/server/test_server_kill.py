@@ -68,6 +68,18 @@ def test_term_comes_first(far):
     assert far.end(lane, seq).stdout == b"ready\ncleaned\n"
 
 
+def test_who_lost_its_parent_has_its_grace_too(far, tmp_path):
+    """The shell ends at once; what it had started is another's child by then, and nothing marks it."""
+    lane = far.subshell()
+    daemon = "trap 'sleep 0.8; echo >cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    script = f'(setsid env -i PATH="$PATH" sh -c "{daemon}" &); while :; do sleep 0.01; done'
+    seq = far.begin(lane, script, cwd=bytes(tmp_path))
+    far.until(lane, seq, lambda outcome: outcome.stdout)
+    far.numbered(frames.KILL, lane, seq, struct.pack(">I", 3000))
+    far.end(lane, seq)
+    assert (tmp_path / "cleaned").exists()
+
+
 def test_a_command_that_waits_for_its_turn_is_not_run(far, tmp_path):
     lane = far.subshell()
     first = far.begin(lane, "read line", stdin="stream")
@@ -182,13 +194,14 @@ def test_a_client_that_reads_no_more_ends_everything():
 
 
 @pytest.mark.parametrize("who", ["server", "guard"])
-def test_kill_minus_nine(far, who):
-    pids = populated(far)
-    os.kill(far.facts["pid"] if who == "server" else far.process.pid, signal.SIGKILL)
-    while far.step():
-        pass
-    eventually(lambda: not [pid for pid in pids if alive(pid)])
-    assert far.wait() in ((128 + signal.SIGKILL,) if who == "server" else (-signal.SIGKILL,))
+def test_kill_minus_nine(who):
+    with Far(lease=1000) as far:
+        pids = populated(far)
+        os.kill(far.facts["pid"] if who == "server" else far.process.pid, signal.SIGKILL)
+        while far.step():
+            pass
+        eventually(lambda: not [pid for pid in pids if alive(pid)])
+        assert far.wait() == (128 + signal.SIGKILL if who == "server" else -signal.SIGKILL)
 
 
 def test_sigterm_ends_it_in_good_order(far):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import deque
 
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import dialect
@@ -71,6 +72,7 @@ class Session:
         self._lease = _LEASE
         self._heard = loop.time()
         self._timer: Timer | None = None
+        self._inbox: deque[tuple[int, int, bytes]] = deque()
         self._listening = False
         self._started = self._ended = False
         self._operations: dict[str, Callable[[dict[str, Any], Callable[[object], None]], None]] = {
@@ -113,18 +115,29 @@ class Session:
             return
         self._heard = self._loop.time()
         try:
-            for kind, subshell, payload in self._decoder.feed(data):
-                self._on_frame(kind, subshell, payload)
+            self._inbox.extend(self._decoder.feed(data))
+        except ValueError as error:
+            self._fail(f"what came from the client is no frame: {error}")
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Do what the client has asked for, as long as it takes the answers; else do not listen to it either."""
+        try:
+            while self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended:
+                self._on_frame(*self._inbox.popleft())
         except (ValueError, TypeError, KeyError, struct.error) as error:
-            self._fail(f"what came from the client is not a frame: {error!r}")
-        if self._writer.pending > HARD_LIMIT and self._listening and not self._ended:
-            self._listening = False
-            self._loop.remove_reader(self._source)
+            self._fail(f"what came from the client cannot be understood: {error!r}")
+        listens = not self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended
+        if listens != self._listening:
+            self._listening = listens
+            if listens:
+                self._loop.add_reader(self._source, self._on_readable)
+            else:
+                self._loop.remove_reader(self._source)
 
     def _on_room(self) -> None:
         if not self._listening and not self._ended and self._writer.pending < HARD_LIMIT // 2:
-            self._listening = True
-            self._loop.add_reader(self._source, self._on_readable)
+            self._work_off()
         self._site.on_room()
 
     def _on_frame(self, kind: int, subshell: int, payload: bytes) -> None:

@@ -17,7 +17,7 @@ LANE_HIGH = 256 * 1024
 """Bytes of one subshell that may wait."""
 TOTAL_HIGH = 2 * 1024 * 1024
 """Bytes of output of all subshells that may wait."""
-HARD_LIMIT = 16 * 1024 * 1024
+HARD_LIMIT = 8 * 1024 * 1024
 """Bytes of anything that may wait before the client is not listened to any more."""
 
 
