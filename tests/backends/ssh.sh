@@ -95,7 +95,8 @@ Host *
   UserKnownHostsFile $LAB/known_hosts
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
-  KexAlgorithms curve25519-sha256 # the quickest, as tests log in very often
+  # The quickest, as tests log in very often.
+  KexAlgorithms curve25519-sha256
 C
     host hostA
     host hostB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
@@ -12,9 +13,12 @@ import pytest_asyncio
 import warmshell
 from ssh.lab import Lab
 from warmshell.testing import LocationConformance
+from warmshell.testing.stateful import Stateful
+from warmshell.testing.subshells import Subshells
+from warmshell.testing.suite import Suite
 
 
-class Ssh(LocationConformance):
+class Ssh(Suite):
     server: ClassVar[bool] = True
     shell: ClassVar[str] = "sh"
     lab: ClassVar[Lab]
@@ -33,6 +37,8 @@ class Ssh(LocationConformance):
         """What the fixture checks is checked after each test."""
 
     def connect(self, **options: Any) -> warmshell.Location:
+        # Some tests compare with a process of this machine: where it runs must not make a difference.
+        options.setdefault("cwd", os.getcwd())
         return self.lab.connect(server=self.server, shell=self.shell, **options)
 
     @pytest_asyncio.fixture
@@ -41,25 +47,27 @@ class Ssh(LocationConformance):
         async with warmshell.connect("local:") as node:
             yield node
 
+
+class Everything(Ssh, LocationConformance):
     async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
         pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
 
 
-class TestSshServer(Ssh):
+class TestSshServer(Everything):
     pass
 
 
-class TestSshServerBash(Ssh):
-    shell = "bash"
-    copies_all = True
-
-
-class TestSshMarkers(Ssh):
+class TestSshMarkers(Everything):
     server = False
     late_output_is_apart = False
 
 
-class TestSshMarkersBash(Ssh):
+class TestSshServerBash(Ssh, Stateful, Subshells):
+    shell = "bash"
+    copies_all = True
+
+
+class TestSshMarkersBash(Ssh, Stateful, Subshells):
     server = False
     shell = "bash"
     copies_all = True

@@ -204,7 +204,7 @@ class SshConnector(Connector):
 
     async def _end_tagged(self, tag: str, session: int, grace: float) -> None:
         if self._session is not None:
-            await self._session.ask("end_tagged", tag=f"{tag}.", grace=grace)
+            await self._session.ask("end_tagged", tag=tag, grace=grace)
         elif self._keeper is not None:
             await self._keeper.end(tag, session, grace)
 
