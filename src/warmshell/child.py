@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from warmshell.guardian.tree import start_time
+
+_LOOK_SECONDS = 0.01  # between looks at a child that nothing can tell of
 
 
 class Child:
@@ -20,9 +24,6 @@ class Child:
         stdin: the descriptor that it reads.
         stdout: the descriptor that it writes.
         stderr: the descriptor for its messages.
-
-    Attributes:
-        started: when it started, as the kernel tells it: with the pid, its name for good.
 
     Raises:
         OSError: it cannot be started (``FileNotFoundError``, ``PermissionError`` …).
@@ -49,12 +50,22 @@ class Child:
             close_fds=True,
         )
         self._waiting: asyncio.Task[int] | None = None
-        self.started = start_time(self._process.pid) or 0
+        self._started = 0
+        with contextlib.suppress(OSError):  # no descriptor is left: told when asked for
+            self._started = start_time(self._process.pid) or 0
 
     @property
     def pid(self) -> int:
         """Its process id, which is also its session's."""
         return self._process.pid
+
+    @property
+    def started(self) -> int:
+        """When it started, as the kernel tells it: with the pid, its name for good."""
+        if not self._started and self.returncode is None:
+            with contextlib.suppress(OSError):
+                self._started = start_time(self.pid) or 0
+        return self._started
 
     @property
     def returncode(self) -> int | None:
@@ -64,6 +75,12 @@ class Child:
     def poll(self) -> int | None:
         """The status if it has ended already; reaps it."""
         return self._process.poll()
+
+    def kill_group(self) -> None:
+        """KILL it and its process group, which takes no descriptor; its number is its own until it is waited for."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """The status (``-N`` for signal N). Any number of tasks may wait; a cancelled one harms no other."""
@@ -77,7 +94,12 @@ class Child:
         if not hasattr(os, "pidfd_open"):  # not Linux: a thread waits
             return await asyncio.to_thread(self._process.wait)
         loop = asyncio.get_running_loop()
-        fd = os.pidfd_open(self.pid)
+        try:
+            fd = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor is left
+            while self._process.poll() is None:  # noqa: ASYNC110 - nothing else can tell
+                await asyncio.sleep(_LOOK_SECONDS)
+            return self._process.returncode
         ended: asyncio.Future[None] = loop.create_future()
         loop.add_reader(fd, _set, ended)
         try:

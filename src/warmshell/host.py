@@ -94,12 +94,23 @@ class LocalHost:
     ) -> set[tuple[int, int]]:
         """End children, what carries a tag (or a longer one), sessions, and all descendants: TERM, grace, KILL.
 
+        Where this process has no descriptor left, only the children and their process groups, by KILL; what hid from
+        that ends with the host.
+
         Returns:
             Those (pid, start time) that this user may not signal, or that not even SIGKILL ended.
         """
+        children = list(children)
         roots = [(child.pid, child.started) for child in children if child.poll() is None]
         select = tree.Selection(roots, [COMMAND + b"=" + tag for tag in tags], sids, include_roots=True)
-        return await asyncio.to_thread(tree.end, select, grace)
+        try:
+            return await asyncio.to_thread(tree.end, select, grace)
+        except RuntimeError:  # no thread is to be had
+            return tree.end(select, 0.0)
+        except OSError:  # no descriptor is left to look for processes with
+            for child in children:
+                child.kill_group()
+            return set()
 
     async def end_as(self, become: Sequence[bytes], targets: set[tuple[int, int]], grace: float) -> None:
         """End processes of another user, through the program that started them as that user.

@@ -6,10 +6,16 @@ import asyncio
 import gc
 import io
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 import warmshell
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from client import Client
 
 FRAMINGS = pytest.mark.parametrize("framing", ["pipes", "markers"])
 
@@ -91,3 +97,51 @@ async def test_text_that_has_no_bytes_is_refused(what: object) -> None:
 async def test_what_is_like_bytes_is_input(framing: str, given: bytes) -> None:
     async with warmshell.connect("local:", framing=framing) as node:
         assert (await node.run(["cat"], stdin=given)).stdout == b"given"
+
+
+@FRAMINGS
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_with_no_descriptor_left_commands_end_all_the_same(framing: str, left: int) -> None:
+    """Killed, timed out, with more output than a pipe holds, with a child that keeps it open: none hangs."""
+    body = f"""
+    import contextlib
+
+    @contextlib.contextmanager
+    def few(left):
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(left):
+            os.close(taken.pop())
+        try:
+            yield
+        finally:
+            for fd in taken:
+                os.close(fd)
+
+    async def one(script, left):
+        async with warmshell.connect("local:?framing={framing}", shells=1) as node:
+            await node.run("true")
+            running = asyncio.create_task(node.run(script, timeout=2 if "1000" in script else 20))
+            await asyncio.sleep(0)
+            with few(left):
+                await asyncio.wait([running])
+            with contextlib.suppress(warmshell.CommandTimeout, warmshell.ShellLost):
+                result = running.result()
+                assert "300000" in script and len(result.stdout) == 1988895 or result.stdout == b"x\\n", result
+            assert (await node.run("echo fresh", timeout=20)).stdout == b"fresh\\n"
+
+    async def main():
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        for script in ("kill -9 $$", "sleep 1000", "seq 300000", "sleep 5 & echo x"):
+            await one(script, {left})
+        say("done")
+
+    asyncio.run(main())
+    """
+    client = Client(body)
+    status, out, err = client.end(60)
+    assert (status, out, err) == (0, "done\n", "")
+    client.nothing_left()

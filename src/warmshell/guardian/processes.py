@@ -9,6 +9,7 @@ The start time is a number of clock ticks since boot on Linux and opaque elsewhe
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -82,10 +83,16 @@ def parse_stat(pid: int, data: bytes) -> Process:
 
 
 def _read(path: str) -> bytes:
-    """The whole file, or nothing if it cannot be read: the process is gone or another user's."""
+    """The whole file, or nothing if it cannot be read: the process is gone or another user's.
+
+    Raises:
+        OSError: no descriptor is left, which tells nothing of the process.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise
         return b""
     try:
         data = chunk = os.read(fd, _CHUNK)

@@ -5,6 +5,7 @@ This file is also shipped to other hosts: standard library only, Python 3.8 and 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -184,6 +185,14 @@ def _open_pidfd(pid: int) -> int:
         return -1
 
 
+def _give_back(fd: int) -> int:
+    """Close a pidfd for the sake of its descriptor; where there was none, there is none to be had."""
+    if fd < 0:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    os.close(fd)
+    return -1
+
+
 def send(pid: int, started: int, *signals: int) -> bool:
     """Send the signals to this very process.
 
@@ -196,7 +205,12 @@ def send(pid: int, started: int, *signals: int) -> bool:
     fd = _open_pidfd(pid)
     try:
         # Looked up after the pidfd was opened: if it is the right one now, the pidfd cannot mean another one.
-        if not is_same(pid, started):
+        try:
+            same = is_same(pid, started)
+        except OSError:  # the pidfd was the last descriptor
+            fd = _give_back(fd)
+            same = is_same(pid, started)
+        if not same:
             return False
         for number in signals:
             if fd >= 0 and hasattr(signal, "pidfd_send_signal"):
@@ -232,11 +246,16 @@ def _wait_batch(batch: list[Target], deadline: float) -> bool:
             if fd < 0:
                 unwatched.append((pid, started))
                 continue
-            watched.add(fd)
-            if is_alive(pid, started):
+            try:
+                alive = is_alive(pid, started)
+            except OSError:  # the pidfd was the last descriptor
+                _give_back(fd)
+                unwatched.append((pid, started))
+                continue
+            if alive:
+                watched.add(fd)
                 poller.register(fd, select.POLLIN)
             else:
-                watched.remove(fd)
                 os.close(fd)
         return _poll_all(poller, set(watched), deadline) and _look_until_gone(unwatched, deadline)
     finally:

@@ -245,17 +245,30 @@ class Engine:
 
     # -- output of long commands ------------------------------------------------------------------------------------
 
-    def watch(self) -> None:
-        """Begin to read the command's output as it comes, until it has ended."""
+    def watch(self) -> bool:
+        """Begin to read the command's output as it comes, until it has ended.
+
+        Returns:
+            False if no descriptor is left for that: what is there was read, and it must be called again.
+        """
         if self._watching or self._status < 0:
-            return
-        if self._edges is None:
-            # Edges, not levels: a pipe without a writer at the moment is at its end again and again.
-            self._edges = select.epoll()
-            for pipe in self._pipes:
-                self._edges.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
+            return True
         self._watching = True
-        self._loop.add_reader(self._edges.fileno(), self._on_edge)
+        try:
+            edges = self._edges or self._open_edges()
+        except OSError:
+            self.pump()
+            self._watching = False
+            return False
+        self._loop.add_reader(edges.fileno(), self._on_edge)
+        return True
+
+    def _open_edges(self) -> select.epoll:
+        # Edges, not levels: a pipe without a writer at the moment is at its end again and again.
+        edges = self._edges = select.epoll()
+        for pipe in self._pipes:
+            edges.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
+        return edges
 
     def unwatch(self) -> None:
         """Read no output as it comes any more."""

@@ -192,8 +192,8 @@ class PipeLane(Lane):
 
     def watch(self) -> None:
         """Begin to read output as it comes, until the command has ended."""
-        if self.busy is not None:
-            self._engine.watch()
+        if self.busy is not None and not self._engine.watch():
+            self._timer.add(self)
 
     def on_output(self, index: int, data: bytes) -> None:
         execution = self.busy
