@@ -42,6 +42,15 @@ RESULT = 10
 ACK = 11
 """To the server: command number: the client has the result, which need not be kept any longer."""
 
+ACKNOWLEDGE = 12
+"""Both ways, in a detachable session: how many frames have been received (u64), which need not be kept any longer."""
+ATTACH = 13
+"""Both ways, in a detachable session: a JSON object about the connection itself. Neither this nor
+:data:`ACKNOWLEDGE` is counted."""
+
+COUNT = struct.Struct(">Q")
+"""A number of frames."""
+
 INITIAL_CREDIT = 128 * 1024
 """Bytes of output of each command, and of standard input, that may be sent before any credit was granted."""
 

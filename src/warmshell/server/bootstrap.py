@@ -13,7 +13,9 @@ def take(size):
         data += piece
     return data
 os.write(1, ("\\nwarmshell-hello %s python %d.%d.%d\\n" % ((sys.argv[2],) + sys.version_info[:3])).encode())
-sources = json.loads(zlib.decompress(take(int.from_bytes(take(4), "big"))).decode())
+size = int.from_bytes(take(4), "big")
+sources = json.loads(zlib.decompress(take(size & 0x7fffffff)).decode())
+options = json.loads(take(int.from_bytes(take(4), "big")).decode()) if size >> 31 else None
 class Far:
     def find_spec(self, name, path=None, target=None):
         if name in sources:
@@ -26,7 +28,7 @@ class Far:
 sys.meta_path.insert(0, Far())
 del sys.argv[1:]
 from warmshell.server.main import main
-main()
+main(options)
 """
 """Reads what :func:`warmshell.server.pack.archive` makes; its second argument is the token of the hello."""
 
@@ -35,3 +37,6 @@ CHECK = (
     "os.close(os.open(os.path.join(os.sep,os.curdir),0));print(sys.executable)"
 )
 """Prints where a suitable Python is, without a quote; anything less has no ``posix_spawn`` (3.8) or no ``epoll``."""
+
+OPTIONS_FOLLOW = 1 << 31
+"""Added to the length of the archive when ``u32 length · JSON`` follows it: options that are needed from the start."""

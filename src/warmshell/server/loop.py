@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ENDED = select.EPOLLHUP | select.EPOLLERR
 
 
+_DAY = 86400.0  # the kernel counts milliseconds, and not beyond some weeks
+
+
 class Timer:
     """A call that is due at some time, unless it is cancelled."""
 
@@ -179,7 +182,7 @@ class Loop:
             return 0.0
         while self._timers and self._timers[0].cancelled:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0].when - self.time()) if self._timers else -1.0
+        return min(_DAY, max(0.0, self._timers[0].when - self.time())) if self._timers else -1.0
 
     def _dispatch(self, fd: int, events: int) -> None:
         if events & ~select.EPOLLOUT:

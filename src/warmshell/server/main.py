@@ -16,14 +16,26 @@ from warmshell.server.children import IGNORED, Children
 from warmshell.server.loop import Loop
 from warmshell.server.session import Session
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _SWITCH = 0.0005  # seconds after which a busy thread lets the loop have its turn
 _LOG = "WARMSHELL_SERVER_LOG"
 
 
-def main() -> None:
-    """Serve one session on descriptors 0 and 1."""
+def main(options: dict[str, Any] | None = None) -> None:
+    """Serve one session on descriptors 0 and 1.
+
+    Args:
+        options: of a detachable session: it goes on when these descriptors are closed.
+    """
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    if options is not None:
+        from warmshell.server.detach import detach
+
+        detach(options)
     source, sink = _protect()
     known, tell = os.pipe2(os.O_CLOEXEC)
     gc.collect()

@@ -8,7 +8,7 @@ import json
 import zlib
 from pathlib import Path
 
-from warmshell.server import bootstrap
+from warmshell.server import bootstrap, finding
 
 _ROOT = Path(__file__).parent.parent
 _GUARDIAN = ("__init__", "tree", "processes")
@@ -18,7 +18,8 @@ _NOT_SENT = ("pack", "bootstrap")
 _TEXT = (
     "for c in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python;"
     ' do p=$("$c" -I -S -B -c "{check}" </dev/null 2>/dev/null) && [ -x "$p" ] &&'
-    ' exec "$p" -I -S -B -c "import sys,zlib;exec(zlib.decompress(bytes.fromhex(sys.argv[1])))" {program} {token};'
+    ' exec "$p" -I -S -B -c "import sys,zlib;exec(zlib.decompress(bytes.fromhex(sys.argv[1])))"'
+    " {program} {token}{word};"
     " done; echo; echo warmshell-hello {token} sh; exec sh"
 )
 
@@ -53,8 +54,18 @@ def _without_docstrings(source: str) -> str:
 
 
 @functools.cache
-def _program() -> str:
-    return zlib.compress(bootstrap.PROGRAM.encode(), 9).hex()
+def _packed(program: str) -> str:
+    return zlib.compress(program.encode(), 9).hex()
+
+
+def delivery(options: dict[str, object] | None = None) -> bytes:
+    """What the far end reads after its hello: the archive, and options that it must know from the start."""
+    code = archive()
+    if options is None:
+        return len(code).to_bytes(4, "big") + code
+    more = json.dumps(options).encode()
+    size = len(code) | bootstrap.OPTIONS_FOLLOW
+    return size.to_bytes(4, "big") + code + len(more).to_bytes(4, "big") + more
 
 
 def start_text(token: str) -> str:
@@ -63,9 +74,13 @@ def start_text(token: str) -> str:
     Args:
         token: what the hello must carry: letters and digits.
     """
-    if not token.isalnum():
+    return _text(bootstrap.PROGRAM, token)
+
+
+def _text(program: str, token: str, word: str = "") -> str:
+    if not (token + word).isalnum():
         raise ValueError("a token is letters and digits")
-    return _TEXT.format(check=bootstrap.CHECK, program=_program(), token=token)
+    return _TEXT.format(check=bootstrap.CHECK, program=_packed(program), token=token, word=word and " " + word)
 
 
 def start_words(token: str) -> list[bytes]:
@@ -76,3 +91,18 @@ def start_words(token: str) -> list[bytes]:
 def start_line(token: str) -> bytes:
     """The same as one line, which any login shell reads the same way."""
     return b"exec sh -c '" + start_text(token).encode() + b"'"
+
+
+def attach_line(token: str, session: str) -> bytes:
+    """A line that hands its streams over to a detachable session.
+
+    Args:
+        token: what the hello must carry, whose next word is ``attach`` or ``gone``.
+        session: its id.
+    """
+    return b"exec sh -c '" + _text(finding.ATTACH, token, session).encode() + b"'"
+
+
+def list_line(token: str) -> bytes:
+    """A line that lists the detachable sessions of the account: a line of JSON each after the hello."""
+    return b"exec sh -c '" + _text(finding.LIST, token).encode() + b"'"

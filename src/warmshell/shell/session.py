@@ -32,6 +32,10 @@ class NoPython(ConnectError):
     """There is no Python at the far end: the stream is a plain ``sh`` now."""
 
 
+class Gone(ConnectError):
+    """There is no such session at the far end, or no more."""
+
+
 class Subshell(Protocol):
     """What is told of the frames for one subshell."""
 
@@ -76,6 +80,7 @@ class Session:
         self.lost: str | None = None
         self.commands = 0
         self.round_trip = _FAR
+        self._control_seconds: float | None = _CONTROL_SECONDS
         self._pinged = (0, 0.0)  # number and time of the last sign of life
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -91,18 +96,9 @@ class Session:
             NoPython: there is none; the process is a plain ``sh`` now.
             ConnectError: the far end says something else, or nothing.
         """
-        try:
-            async with asyncio.timeout(_HELLO_SECONDS):
-                kind, rest = await self._hello()
-        except TimeoutError:
-            raise ConnectError("the far end does not answer", location=self._location) from None
-        if kind != b"python":
-            raise NoPython("there is no Python 3.8 or later at the far end", location=self._location)
+        rest = await self._greet(b"python")
         self._outbox.put(len(archive).to_bytes(4, "big") + archive)
-        self._stop_reading = self._process.stdout.subscribe(self._on_data, self._on_end)
-        self._task(self._drain_stderr())
-        if rest:
-            self._on_data(rest)
+        self._listen(rest)
         self.facts = await self.ask("start", lease=LEASE, **options)
         self._task(self._beat())
 
@@ -110,6 +106,26 @@ class Session:
     def room(self) -> int:
         """Bytes that the words of a command and the variables added for it may take at the far end."""
         return max(_LEAST_ROOM, int(self.facts.get("arg_max", 0)) - _ENVIRONMENT)
+
+    async def _greet(self, wanted: bytes) -> bytes:
+        """Have the far end say what it is; what came after its hello."""
+        try:
+            async with asyncio.timeout(_HELLO_SECONDS):
+                kind, rest = await self._hello()
+        except TimeoutError:
+            raise ConnectError("the far end does not answer", location=self._location) from None
+        if kind == b"sh":
+            raise NoPython("there is no Python 3.8 or later at the far end", location=self._location)
+        if kind != wanted:
+            raise Gone("the session has ended at the far end, or never was", location=self._location)
+        return rest
+
+    def _listen(self, rest: bytes) -> None:
+        """Take what comes from now on, after what has come already."""
+        self._stop_reading = self._process.stdout.subscribe(self._on_data, self._on_end)
+        self._task(self._drain_stderr(self._process))
+        if rest:
+            self._on_data(rest)
 
     async def _hello(self) -> tuple[bytes, bytes]:
         """The kind of the far end, and what came after its hello."""
@@ -131,9 +147,9 @@ class Session:
             "the far end did not start a session" + (f"; it said: {said}" if said else ""), location=self._location
         )
 
-    async def _drain_stderr(self) -> None:
+    async def _drain_stderr(self, process: Process) -> None:
         with contextlib.suppress(WarmshellError, OSError):
-            async for _ in self._process.stderr:
+            async for _ in process.stderr:
                 pass
 
     async def _beat(self) -> None:
@@ -185,7 +201,7 @@ class Session:
         answer = self._answers[number] = self._loop.create_future()
         self._control({"id": number, "op": op, **arguments})
         try:
-            async with asyncio.timeout(_CONTROL_SECONDS):
+            async with asyncio.timeout(self._control_seconds):
                 return await answer
         except TimeoutError:
             raise ConnectError(f"the session server did not answer {op!r}", location=self._location) from None
@@ -222,12 +238,15 @@ class Session:
         self._heard = self._loop.time()
         try:
             for kind, number, payload in self._decoder.feed(data):
-                if kind == frames.CONTROL:
-                    self._on_control(json.loads(payload))
-                elif number in self._subshells:
-                    self._subshells[number].on_frame(kind, payload)
+                self._on_frame(kind, number, payload)
         except (ValueError, KeyError) as error:
             self._on_broken(f"the far end sent what is no frame: {error}")
+
+    def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == frames.CONTROL:
+            self._on_control(json.loads(payload))
+        elif number in self._subshells:
+            self._subshells[number].on_frame(kind, payload)
 
     def _on_control(self, message: dict[str, Any]) -> None:
         if message.get("id") == self._pinged[0]:
