@@ -137,6 +137,14 @@ class LocalHost:
             self.forget(child)
             await asyncio.to_thread(tree.wait, targets, seconds)
 
+    def add_directory(self, path: str) -> None:
+        """Have a private directory removed, should this process be gone before it does so itself."""
+        self._guardian.add_directory(path)
+
+    def remove_directory(self, path: str) -> None:
+        """The directory has been removed."""
+        self._guardian.remove_directory(path)
+
     def forget(self, child: Child) -> None:
         """The child has ended, and its session with it."""
         self._guardian.remove_session(child.pid)

@@ -155,3 +155,29 @@ def test_it_imports_little():
     loaded = Program(before=show).end().split()
     assert b"warmshell.guardian.main" in loaded
     assert not {b"typing", b"asyncio", b"subprocess", b"re", b"json", b"threading", b"contextlib"} & set(loaded)
+
+
+@pytest.mark.parametrize("end", ["end of file", "quit"])
+def test_directories_that_it_was_told_of_are_removed(program, tmp_path, end):
+    for name in ("private", "removed meanwhile", "known no more"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "socket").touch()
+        program.tell(b"+dir %s\n" % os.fsencode(tmp_path / name))
+    program.tell(b"-dir %s\n" % os.fsencode(tmp_path / "known no more"))
+    (tmp_path / "removed meanwhile" / "socket").unlink()
+    (tmp_path / "removed meanwhile").rmdir()
+    if end == "quit":
+        program.tell(b"quit\n")
+    program.end()
+    assert [path.name for path in tmp_path.iterdir()] == ["known no more"]
+
+
+def test_a_directory_that_holds_others_is_not_cleared(program, tmp_path):
+    (tmp_path / "work" / "data").mkdir(parents=True)
+    (tmp_path / "work" / "data" / "precious").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    program.tell(
+        b"+dir %s\n+dir relative\n+dir %s\n" % (os.fsencode(tmp_path / "work"), os.fsencode(tmp_path / "link"))
+    )
+    program.end()
+    assert (tmp_path / "work" / "data" / "precious").exists()

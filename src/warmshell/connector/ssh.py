@@ -60,7 +60,7 @@ class SshConnector(Connector):
     def __init__(
         self, target: Target, *, shell: str = "sh", retries: int = 6, retry_delay: float = 0.2, server: bool = True,
         password: str | None = None, passphrase: str | None = None, cwd: str | None = None,
-        transport: str | None = None,
+        transport: str | None = None, detach: float | None = None,
     ) -> None:  # fmt: skip
         self.name = target.name
         self.shell = shell
@@ -71,6 +71,7 @@ class SshConnector(Connector):
         self._server = server
         self._cwd = b"" if cwd is None else os.fsencode(cwd)
         self._transport = transport
+        self._detach = detach
         self._near = LocalConnector(name=f"ssh to {self.name}")
         self._home: str | None = None
         self._link: Link | None = None
@@ -93,6 +94,7 @@ class SshConnector(Connector):
         await self._near.deploy()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
+            self._near.host.add_directory(self._home)
             self._link = transport(self._target, self._near, self._home, **self._options)
             await self._link.prepare()
             await self._connect()
@@ -111,10 +113,11 @@ class SshConnector(Connector):
         if self._link is not None:
             await self._link.aclose()
             self._link = None
-        await self._near.undeploy()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
+            self._near.host.remove_directory(self._home)
             self._home = None
+        await self._near.undeploy()
 
     def _retire(self) -> None:
         self._retired += [end for end in (self._session, self._keeper) if end is not None]
@@ -144,12 +147,13 @@ class SshConnector(Connector):
 
     async def _open_session(self, link: Link) -> None:
         from warmshell.server import pack
-        from warmshell.shell.session import NoPython, Session, new_token
+        from warmshell.shell.detachable import session_for
+        from warmshell.shell.session import NoPython, new_token
 
         token = new_token()
         channel = await link.channel()
         process = ChannelShell(channel, self, "", control=True)
-        session = Session(process, token, self.name)
+        session = session_for(process, token, self.name, self.reopen, self._detach)
         try:
             await process.stdin.send(spoken(b"exec sh -c " + quote(pack.start_text(token).encode())))
             await session.start(pack.archive(), token=self._token, **self._base())
@@ -161,6 +165,22 @@ class SshConnector(Connector):
             raise
         else:
             self._session = session
+
+    async def reopen(self, line: bytes) -> Process:
+        """A process of the far shell that runs this line, over whichever connection there is by then.
+
+        Raises:
+            ConnectError: there is none to be had.
+        """
+        if self._link is None:
+            raise ConnectError("the location is not connected", location=self.name)
+        process = ChannelShell(await self._link.channel(), self, "", control=True)
+        try:
+            await process.stdin.send(spoken(line))
+        except BaseException:
+            await shielded(process.aclose())
+            raise
+        return process
 
     def _base(self) -> dict[str, str]:
         return {"cwd": self._cwd.decode("latin-1")} if self._cwd else {}
@@ -433,6 +453,8 @@ def make(url: str, options: dict[str, Any]) -> SshConnector:
         raise LocationError(f"retries= is a whole number, not {retries!r}")
     if options.get("transport") not in (None, "openssh", "asyncssh"):
         raise LocationError(f"transport= is openssh or asyncssh, not {options['transport']!r}")
+    from warmshell.shell.detachable import lease_of
+
     password, passphrase = (_file(options.get(name), name) for name in ("passwordFile", "sshKeyPassphraseFile"))
     target = Target(
         host=host,
@@ -450,6 +472,7 @@ def make(url: str, options: dict[str, Any]) -> SshConnector:
         server=options.get("server", True), password=password, passphrase=passphrase,
         transport=options.get("transport"),
         cwd=options.get("cwd"),
+        detach=lease_of(options.get("detach")),
     )  # fmt: skip
 
 

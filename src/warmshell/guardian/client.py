@@ -54,6 +54,7 @@ class Guardian:
         self.token = os.urandom(16).hex()
         self._owner = os.getpid()
         self._sessions: dict[int, None] = {}
+        self._directories: dict[str, None] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._commands = -1  # the write end of the guardian's standard input
         self._spare = -1  # its read end: kept, so that writing to a dead guardian never raises SIGPIPE
@@ -102,6 +103,31 @@ class Guardian:
                 del self._sessions[sid]
                 if not self._ensure():
                     self._send(b"-sid %d\n" % sid)
+
+    def add_directory(self, path: str) -> None:
+        """Have this directory removed, with the files in it, when the client is gone.
+
+        Raises:
+            ValueError: a relative path, or one that holds a newline.
+            ClosedError: see :meth:`start`.
+        """
+        if not os.path.isabs(path) or "\n" in path:
+            raise ValueError(f"not the path of a private directory: {path!r}")
+        self._check()
+        with self._lock:
+            self._directories[path] = None
+            if not self._ensure():
+                self._send(b"+dir %s\n" % os.fsencode(path))
+
+    def remove_directory(self, path: str) -> None:
+        """Forget a directory that has been removed."""
+        if not self._is_ours() or self._closed:
+            return
+        with self._lock:
+            if path in self._directories:
+                del self._directories[path]
+                if not self._ensure():
+                    self._send(b"-dir %s\n" % os.fsencode(path))
 
     async def aclose(self) -> list[tuple[int, str]]:
         """Have the guardian end what is left of everything that was started, and wait for its exit.
@@ -168,8 +194,9 @@ class Guardian:
             self.forget()
         self._spawn()
         self._unsent = b""
-        known = "".join(f"+sid {sid}\n" for sid in self._sessions)
-        self._send(f"tag {self.token}\n{known}".encode("ascii"))
+        known = b"".join([b"+sid %d\n" % sid for sid in self._sessions])
+        known += b"".join([b"+dir %s\n" % os.fsencode(path) for path in self._directories])
+        self._send(b"tag %s\n%s" % (self.token.encode("ascii"), known))
         return True
 
     def _spawn(self) -> None:

@@ -3,9 +3,9 @@
 It runs without site packages and must stay small: only what ``tree`` imports is imported.
 
 Standard input holds lines: ``tag TOKEN`` (the client's token), ``+sid N`` and ``-sid N`` (the sessions of its
-shells), ``quit`` (the client closes in good order). End of file means that the client is gone; so does its
-pidfd, as a fork of the client may hold the pipe open. Before it exits the guardian writes what it could not
-end to standard output, as one line of JSON: ``{"survivors": [[PID, NAME], ...]}``.
+shells), ``+dir PATH`` and ``-dir PATH`` (its private directories), ``quit`` (the client closes in good order). End of
+file means that the client is gone; so does its pidfd, as a fork of the client may hold the pipe open. Before it exits
+the guardian writes what it could not end to standard output, as one line of JSON: ``{"survivors": [[PID, NAME], ...]}``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 import sys
 import time
 
@@ -45,6 +46,7 @@ class Guardian:
         self.since = since
         self.tokens: set[bytes] = set()
         self.sessions: dict[int, int] = {}  # with the start time of each one's leader
+        self.directories: set[bytes] = set()
         self.grace = GRACE
         self._partial = b""
 
@@ -98,6 +100,10 @@ class Guardian:
         word, _, value = line.partition(b" ")
         if word == b"tag" and len(value) == _TOKEN_LENGTH and value.isalnum():
             self.tokens.add(value)
+        elif word == b"+dir" and value.startswith(b"/"):
+            self.directories.add(value)
+        elif word == b"-dir":
+            self.directories.discard(value)
         elif word in {b"+sid", b"-sid"} and value.isdigit():
             sid = int(value)
             if word == b"-sid":
@@ -118,6 +124,19 @@ class Guardian:
         sids = [sid for sid, started in self.sessions.items() if _is_same_session(sid, started)]
         selection = tree.Selection(tags=tags, sids=sids, exclude=[self.client], since=self.since)
         return tree.end(selection, self.grace, patience)
+
+
+def remove(directory: bytes) -> None:
+    """Remove a directory of the client's with the files in it; nothing that is not its own, nothing below."""
+    try:
+        found = os.lstat(directory)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            return
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except OSError:
+        pass  # gone already, or a directory is in it, which no client of ours makes
 
 
 def _is_same_session(sid: int, started: int) -> bool:
@@ -156,5 +175,7 @@ def main() -> None:
         # The client may have been killed while it was starting a process, which becomes visible only now.
         time.sleep(_SECOND_LOOK)
         survivors = guardian.sweep(_PATIENCE_ALONE)
+    for directory in guardian.directories:
+        remove(directory)
     if survivors:
         report(survivors)
