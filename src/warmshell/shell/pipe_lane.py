@@ -180,7 +180,9 @@ class PipeLane(Lane):
             execution.done.set_exception(self.no_directory(command))
             return
         if (command.stdout or command.stderr) and not execution.acknowledged:
-            execution.done.set_exception(self.no_target(command, stderr + self._engine.words))
+            said = _join(execution, stdout, stderr)[1]  # the watch may have taken some of it already
+            words = said if isinstance(said, bytes) else b""
+            execution.done.set_exception(self.no_target(command, words + self._engine.last_words()))
             return
         out: bytes | Output = stdout
         err: bytes | Output = stderr
