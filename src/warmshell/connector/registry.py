@@ -27,6 +27,13 @@ def _truth(text: str) -> bool:
     return known[text.lower()]
 
 
+def _lease(text: str) -> float | bool:
+    try:
+        return float(text)
+    except ValueError:
+        return _truth(text)
+
+
 # Options of every location: what they are read with when they come from a URL, and what they must be.
 _COMMON: dict[str, Callable[[str], Any]] = {"shells": _whole, "idle": float, "age": float, "shell": _text}
 _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
@@ -34,7 +41,7 @@ _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
 _SSH: dict[str, Callable[[str], Any]] = {
     "config": _text, "username": _text, "sshKey": _text, "sshKeyPassphraseFile": _text, "passwordFile": _text,
     "checkHostKey": _truth, "connectTimeout": float, "tunnel": _text, "retries": _whole, "retryDelay": float,
-    "server": _truth, "cwd": _text, "transport": _text,
+    "server": _truth, "cwd": _text, "detach": _lease, "transport": _text,
 }  # fmt: skip
 
 

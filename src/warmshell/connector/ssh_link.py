@@ -142,6 +142,7 @@ class Link:
         self._cipher: str | None = None
         self._shared: str | None = None
         self._connections: list[Connection] = []
+        self._gone: list[Connection] = []  # which still hold descriptors
         self._starting: set[asyncio.Task[Connection]] = set()
         self._waiting = 0
         self._numbers = itertools.count(1)
@@ -181,6 +182,7 @@ class Link:
         self._waiting += 1
         try:
             while True:
+                self._gone += [c for c in self._connections if not (c.alive or c.used)]
                 self._connections = [c for c in self._connections if c.alive or c.used]
                 for connection in self._connections:
                     if connection.has_room:
@@ -357,7 +359,7 @@ class Link:
             task.cancel()
         if self._starting:
             await asyncio.wait(set(self._starting))
-        for connection in self._connections:
+        for connection in [*self._connections, *self._gone]:
             await connection.aclose()
         self._connections.clear()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from warmshell.errors import ConnectError, WarmshellError
+from warmshell.errors import ConnectError, LocationError, WarmshellError
 from warmshell.protocol import frames
 from warmshell.protocol.resume import ReceivedCount, SentLog
 from warmshell.server import pack
@@ -319,3 +319,25 @@ class DetachableSession(Session):
         self._closing = True
         self._lose("the session was left")
         await super().aclose()
+
+
+def session_for(process: Process, token: str, location: str, reopen: Reopen, lease: float | None) -> Session:
+    """A session over a process; a detachable one if there is a lease."""
+    if lease is None:
+        return Session(process, token, location)
+    return DetachableSession(process, token, location, reopen=reopen, detach=Detach(lease))
+
+
+def lease_of(given: object) -> float | None:
+    """Seconds that a session lasts without a connection; ``None``: it is not to outlive one.
+
+    Raises:
+        LocationError: it is no number of seconds.
+    """
+    if given is None or given is False:
+        return None
+    if given is True:
+        return LEASE
+    if not isinstance(given, int | float) or not 0 < given < 1e8:
+        raise LocationError(f"detach= is True or a number of seconds, not {given!r}")
+    return float(given)
