@@ -99,6 +99,10 @@ def stateful_body(script: bytes, dialect: Dialect) -> Body:
     ``command`` keeps a syntax error in the script from ending the shell (POSIX XCU 2.8.1, 2.14). mksh forgets behind it
     what ``set --`` has set, and ends all the same.
     """
+    if dialect.name == "ash":
+        # Behind its "command", a fork that fails would go on as a second shell. So the syntax is looked at first.
+        look = b"(\\eval 'set -n\n'" + quote(script) + b") >/dev/null 2>&1"
+        return Body(b"if %s;then \\eval %s;else (\\eval %s);fi" % (look, quote(script), quote(script)))
     return Body((b"\\eval " if dialect.name == "ksh" else b"\\command eval ") + quote(script))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from warmshell.command import Command
-from warmshell.errors import ProgramNotFound, WorkdirError, WorkdirNotADirectory, WorkdirNotFound
+from warmshell.errors import OutputError, ProgramNotFound, WorkdirError, WorkdirNotADirectory, WorkdirNotFound
 from warmshell.protocol.dialect import is_shadowed
 from warmshell.protocol.quoting import quote
 
@@ -34,6 +34,15 @@ async def why_no_directory(location: Location, command: Command, problem: NoDire
     }
     kind, why, errno = kinds.get(found.returncode, (WorkdirError, "permission denied", 13))
     return kind(f"{problem.message}: {why}", command=problem.command, location=location.name, errno=errno)
+
+
+def no_target(command: Command, location: str, said: bytes) -> OutputError:
+    """The error for a ``stdout=`` or ``stderr=`` that cannot be opened."""
+    return OutputError(
+        "the file for the command's output cannot be written; nothing was run: "
+        + said.decode("utf-8", "replace").strip(),
+        command=str(command), location=location,
+    )  # fmt: skip
 
 
 def program_not_found(command: Command, location: str) -> ProgramNotFound:

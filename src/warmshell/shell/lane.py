@@ -15,6 +15,7 @@ from warmshell.command import Command, Output, Result
 from warmshell.errors import OutputError, ShellLost, WorkdirError
 from warmshell.protocol.request import Body, script_body, words_body
 from warmshell.shell.capture import Capture
+from warmshell.shell.diagnose import no_target
 
 if TYPE_CHECKING:
     from warmshell.errors import Started
@@ -211,11 +212,7 @@ class Lane(ABC):
 
     def no_target(self, command: Command, said: bytes) -> OutputError:
         """The error for a ``stdout=`` or ``stderr=`` that cannot be opened."""
-        return OutputError(
-            "the file for the command's output cannot be written; nothing was run: "
-            + said.decode("utf-8", "replace").strip(),
-            command=str(command), location=self.location,
-        )  # fmt: skip
+        return no_target(command, self.location, said)
 
     def __repr__(self) -> str:
         state = "busy" if self.busy else "idle" if self.alive else "gone"

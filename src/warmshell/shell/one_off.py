@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
+import secrets
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command, Result
 from warmshell.errors import InputError
 from warmshell.shell.capture import Capture
+from warmshell.shell.diagnose import no_target
 from warmshell.shell.feed import check_readable
 from warmshell.shield import shielded
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 
 _PIECE = 256 * 1024
+_NO_TARGET = 125
 
 
 async def run_process(connector: Connector, command: Command, partial: list[Result]) -> Result:
@@ -34,7 +38,8 @@ async def run_process(connector: Connector, command: Command, partial: list[Resu
     started = time.time()
     if isinstance(command.stdin, os.PathLike):
         check_readable(os.fsencode(command.stdin))
-    process = await connector.open(command)
+    token = secrets.token_hex(16).encode()
+    process = await connector.open(_with_targets(command, token))
     captures = Capture(command.output_limit), Capture(command.output_limit)
 
     def result(status: int) -> Result:
@@ -44,13 +49,34 @@ async def run_process(connector: Connector, command: Command, partial: list[Resu
         )  # fmt: skip
 
     try:
-        return result(await _communicate(process, command, captures))
+        ended = result(await _communicate(process, command, captures))
+        if (command.stdout or command.stderr) and ended.returncode == _NO_TARGET and token in ended.stderr:
+            raise no_target(command, connector.name, ended.stderr.partition(token)[0])
+        return ended
     except asyncio.CancelledError:
         await shielded(process.kill())
         partial.append(result(-1))
         raise
     finally:
         await shielded(process.aclose())
+
+
+# Opens the targets in the command's own directory, under its own account; "exec" alone would end the shell.
+_OPENER = (
+    b't=$1 o=$2 e=$3; shift 3; { test -z "$o" || command exec >|"$o"; } && { test -z "$e" || command exec 3>|"$e"; }'
+    b' || { echo "$t" >&2; exit %d; }; test -z "$e" || exec 2>&3 3>&-; exec "$@"' % _NO_TARGET
+)
+
+
+def _with_targets(command: Command, token: bytes) -> Command:
+    """The command, sending its output where it is to go; it prints the token if that is not possible."""
+    if command.stdout is None and command.stderr is None:
+        return command
+    opened = copy.copy(command)
+    words = command.argv if command.script is None else (b"sh", b"-c", command.script)
+    opened.argv = (b"sh", b"-c", _OPENER, b"sh", token, command.stdout or b"", command.stderr or b"", *words)
+    opened.script = None
+    return opened
 
 
 async def _communicate(process: Process, command: Command, captures: tuple[Capture, Capture]) -> int:
@@ -99,11 +125,19 @@ async def feed(stream: ByteSendStream, source: object) -> None:
         if isinstance(source, bytes):
             await stream.send(source)
         elif isinstance(source, AsyncIterable):
-            async for chunk in source:
-                await stream.send(chunk)
+            await _feed_stream(stream, source)
         elif isinstance(source, os.PathLike):
             await _feed_file(stream, Path(source))
     await stream.aclose()
+
+
+async def _feed_stream(stream: ByteSendStream, source: AsyncIterable[bytes]) -> None:
+    try:
+        async for chunk in source:
+            await stream.send(chunk)
+    finally:  # a generator that is left early is closed now, not when somebody collects it
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 async def _feed_file(stream: ByteSendStream, path: Path) -> None:
