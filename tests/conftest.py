@@ -30,4 +30,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skips:
         terminalreporter.section("skipped, by backend")
     for (backend, reason), count in sorted(skips.items()):
-        terminalreporter.write_line(f"{backend}: {count} × {reason}")
+        terminalreporter.write_line(f"{backend}: {count} x {reason}")

@@ -1,4 +1,4 @@
-"""One guardian for all tests here, as starting it takes longer than most of them; those in ``faults`` have their own."""
+"""One guardian for all tests here, as starting it takes longer than most of them; ``faults`` has others."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from warmshell.testing import eventually_sync
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from client import Client  # noqa: E402
+from client import Client
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="looks for processes through /proc")
 
@@ -25,10 +25,10 @@ USES = {
     "warm": 'await node.run("echo $$ >>{where}/on; sleep 1000")',
     "words": 'await node.run(["sh", "-c", "echo $$ >>{where}/on; exec sleep 1000"])',
     "deaf": 'await node.run("trap \\"\\" TERM HUP INT; echo 1 >>{where}/on; while :; do sleep 1000; done")',
-    "session": 'await node.run("setsid sh -c \'echo $$ >>{where}/on; exec sleep 1000\' & wait")',
-    "daemon": 'await node.run("((setsid sh -c \'echo $$ >>{where}/on; exec sleep 1000\' &) &); sleep 1000")',
-    "stopped": 'await node.run("sh -c \'echo $$ >>{where}/on; kill -STOP $$; sleep 1000\'")',
-    "left behind": 'await node.run("sh -c \'echo $$ >>{where}/on; exec sleep 1000\' &"); await asyncio.sleep(1000)',
+    "session": "await node.run(\"setsid sh -c 'echo $$ >>{where}/on; exec sleep 1000' & wait\")",
+    "daemon": "await node.run(\"((setsid sh -c 'echo $$ >>{where}/on; exec sleep 1000' &) &); sleep 1000\")",
+    "stopped": "await node.run(\"sh -c 'echo $$ >>{where}/on; kill -STOP $$; sleep 1000'\")",
+    "left behind": "await node.run(\"sh -c 'echo $$ >>{where}/on; exec sleep 1000' &\"); await asyncio.sleep(1000)",
     "stateful": 'sh = await node.shell().__aenter__(); await sh.run("echo 1 >>{where}/on; sleep 1000")',
     "process": 'async with node.open("echo 1 >>{where}/on; sleep 1000") as p: await p.wait()',
     "terminal": 'await node.run("echo 1 >>{where}/on; sleep 1000", pty=True)',

@@ -15,7 +15,7 @@ import warmshell
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from client import Client  # noqa: E402
+from client import Client
 
 
 @pytest.mark.parametrize("framing", ["pipes", "markers"])

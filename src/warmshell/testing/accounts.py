@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from warmshell.errors import CommandTimeout, ProgramNotFound, WorkdirError
+from warmshell.errors import CommandTimeout, OutputError, ProgramNotFound, WorkdirError
 from warmshell.location import Location
 from warmshell.testing.suite import Suite, gone, lines, written
 
@@ -41,9 +41,9 @@ class Accounts(Suite):
         data = bytes(range(256)) * 1000
         result = await node.run("cat; echo err >&2", user=user, stdin=data)
         assert (result.stdout, result.stderr) == (data, b"err\n")
-        words = ["a b", "it's", "$HOME", "", "new\nline", "-n", bytes(range(1, 256))]
+        words = [b"a b", b"it's", b"$HOME", b"", b"new\nline", b"-n", bytes(range(1, 256))]
         result = await node.run(["printf", "%s\\0", *words], user=user)
-        assert result.stdout.split(b"\0")[:-1] == [w if isinstance(w, bytes) else w.encode() for w in words]
+        assert result.stdout.split(b"\0")[:-1] == words
         result = await node.run(["printenv", "V", "a.b"], user=user, env={"V": "x y\nz", "a.b": "c'"})
         assert result.text == "x y\nz\nc'\n"
         assert (await node.run(["cat"], user=user)).stdout == b""
@@ -52,6 +52,15 @@ class Accounts(Suite):
         assert (await node.run(["env", "pwd"], user=user, cwd=shared)).text == f"{shared}\n"
         with pytest.raises(WorkdirError):
             await node.run(["touch", f"{shared}/ran"], user=user, cwd=f"{shared}/missing")
+
+    async def test_account_targets(self, node: Location, user: str, shared: str) -> None:
+        """They are opened under the other account."""
+        await node.run(["id", "-un"], user=user, cwd=shared, stdout="a 'b")
+        assert (await node.run(["cat", f"{shared}/a 'b"])).text == f"{user}\n"
+        await node.run(["mkdir", "-m", "700", f"{shared}/private"])
+        with pytest.raises(OutputError):
+            await node.run(["touch", f"{shared}/ran"], user=user, stderr=f"{shared}/private/out")
+        assert not (await node.run(["test", "-e", f"{shared}/ran"])).ok
 
     async def test_account_a_missing_program(self, node: Location, user: str) -> None:
         with pytest.raises(ProgramNotFound):

@@ -32,7 +32,9 @@ class Cancelling(Suite):
         await gone(observer, pids, within=0.2)
         assert (await node.run(["echo", "fresh"])).stdout == b"fresh\n"
 
-    async def test_after_cancelling_the_command_is_not_run_again_and_nothing_is_stale(self, observer: Location, where: str) -> None:
+    async def test_after_cancelling_the_command_is_not_run_again_and_nothing_is_stale(
+        self, observer: Location, where: str
+    ) -> None:
         async with self.connect(shells=1) as one:
             for number in range(3):
                 script = f"echo ran >>{where}/count; echo early; {sleeper(where + '/pid')}; echo late"
@@ -111,5 +113,5 @@ class Cancelling(Suite):
 
         task = asyncio.create_task(use())
         pids = await written(observer, f"{where}/pid")
-        await cancel(task)  # type: ignore[arg-type]
+        await cancel(task)
         await gone(observer, pids, within=0.2)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from warmshell.command import Result
 from warmshell.errors import ClosedError, ShellLost
 from warmshell.location import Location
 from warmshell.testing.suite import Suite, gone, hidings, is_there, lines, sleeper, written
@@ -53,9 +54,9 @@ class Closing(Suite):
         await node.aclose()
         for what in (["touch", f"{where}/ran"], f"touch {where}/ran"):
             with pytest.raises(ClosedError):
-                await node.run(what)  # type: ignore[arg-type]
+                await node.run(what)
             with pytest.raises(ClosedError):
-                async with node.open(what):  # type: ignore[arg-type]
+                async with node.open(what):
                     pass
         with pytest.raises(ClosedError):
             async with self.stateful(node):
@@ -67,13 +68,17 @@ class Closing(Suite):
             await self.connect().run(["true"])
 
     async def test_an_exception_in_the_body_is_the_one_that_is_raised(self, observer: Location, where: str) -> None:
-        with pytest.raises(ZeroDivisionError):
+        async def use() -> None:
             async with self.connect() as node:
-                task = asyncio.create_task(node.run(sleeper(f"{where}/pid")))
-                pids = await written(observer, f"{where}/pid")
+                tasks.append(asyncio.create_task(node.run(sleeper(f"{where}/pid"))))
+                await written(observer, f"{where}/pid")
                 raise ZeroDivisionError
-        await asyncio.gather(task, return_exceptions=True)
-        await gone(observer, pids)
+
+        tasks: list[asyncio.Task[Result]] = []
+        with pytest.raises(ZeroDivisionError):
+            await use()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await gone(observer, await lines(observer, f"{where}/pid"))
 
     async def test_cancelled_while_it_closes_it_closes_all_the_same(self, observer: Location, where: str) -> None:
         async def use() -> None:

@@ -65,7 +65,9 @@ class ExactBytes(Suite):
             assert result.stdout == source[:size], size
 
     async def test_much_on_both_streams_at_once(self, node: Location) -> None:
-        script = "i=0; while [ $i -lt 3000 ]; do echo $i-ooooooooooooooooooooo; echo $i-eeeeeeeeeeee >&2; i=$((i+1)); done"
+        script = (
+            "i=0; while [ $i -lt 3000 ]; do echo $i-ooooooooooooooooooooo; echo $i-eeeeeeeeeeee >&2; i=$((i+1)); done"
+        )
         result = await node.run(script, timeout=60)
         assert result.stdout == b"".join(b"%d-ooooooooooooooooooooo\n" % i for i in range(3000))
         assert result.stderr == b"".join(b"%d-eeeeeeeeeeee\n" % i for i in range(3000))

@@ -40,8 +40,9 @@ class Failures(Suite):
     """The error family as it meets a caller."""
 
     async def test_a_missing_program(self, node: Location, where: str) -> None:
+        cases: list[dict[str, Any]] = [{}, {"cwd": where}, {"env": {"A": "b"}}, {"env": {"a.b": "c"}}, {"env_only": {}}]
         for words in (["no-such-program-here", "x"], [f"{where}/missing"], ["./missing"]):
-            for options in ({}, {"cwd": where}, {"env": {"A": "b"}}, {"env": {"a.b": "c"}}, {"env_only": {}}):
+            for options in cases:
                 with pytest.raises(ProgramNotFound) as caught:
                     await node.run(words, **options)
                 error = caught.value
@@ -68,7 +69,7 @@ class Failures(Suite):
         """Known defect of others: the command runs all the same, elsewhere."""
         for what in (["touch", f"{where}/ran"], f"touch {where}/ran"):
             with pytest.raises(WorkdirNotFound) as caught:
-                await node.run(what, cwd=f"{where}/missing")  # type: ignore[arg-type]
+                await node.run(what, cwd=f"{where}/missing")
             assert isinstance(caught.value, FileNotFoundError)
             assert caught.value.errno == errno.ENOENT
             assert f"{where}/missing" in str(caught.value)

@@ -61,9 +61,9 @@ READERS: dict[str, str | list[str]] = {
     "cat in a script": "cat",
     "head": "head -c 5",
     "head as words": ["head", "-c", "5"],
-    "read": "read x; echo \"[$x]\"",
+    "read": 'read x; echo "[$x]"',
     "dd": "dd bs=100 count=1 2>/dev/null",
-    "a loop": "while read line; do echo \"$line\"; done",
+    "a loop": 'while read line; do echo "$line"; done',
     "a shell": ["sh"],
     "a shell that is told to": ["sh", "-s"],
     "a fork": "(cat); (cat)",
@@ -85,7 +85,7 @@ class Isolation(Suite):
             after = await one.run(PROBE)
             assert (after.stdout, after.stderr) == (before.stdout, before.stderr)
 
-    async def test_a_directory_is_left_again(self, node: Location, where: str) -> None:
+    async def test_a_directory_is_left_again(self, where: str) -> None:
         async with self.connect(shells=1) as one:
             base = (await one.run(["pwd"])).stdout
             assert (await one.run("pwd; exit 3", cwd=where)).text == f"{where}\n"

@@ -9,6 +9,7 @@ import pytest
 
 from warmshell.errors import OutputError
 from warmshell.location import Location
+from warmshell.testing.stdin import stream
 from warmshell.testing.suite import Suite, gone, is_there, read, written
 
 MEGABYTE = 1_000_000
@@ -29,7 +30,9 @@ class Outputs(Suite):
         await node.run(["true"])
         tracemalloc.start()
         try:
-            result = await node.run(["head", "-c", str(100 * MEGABYTE), "/dev/zero"], output_limit=MEGABYTE, timeout=100)
+            result = await node.run(
+                ["head", "-c", str(100 * MEGABYTE), "/dev/zero"], output_limit=MEGABYTE, timeout=100
+            )
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -38,7 +41,9 @@ class Outputs(Suite):
         assert all(not any(chunk) for chunk in result.output().chunks())
 
     async def test_one_with_much_output_does_not_starve_the_others(self, node: Location, where: str) -> None:
-        flood = asyncio.create_task(node.run(f"echo $$ >>{where}/on; exec cat /dev/zero", output_limit=1000, timeout=60))
+        flood = asyncio.create_task(
+            node.run(f"echo $$ >>{where}/on; exec cat /dev/zero", output_limit=1000, timeout=60)
+        )
         try:
             await written(node, f"{where}/on")
             for number in range(10):
@@ -71,7 +76,7 @@ class Outputs(Suite):
     async def check_targets(self, node: Location, where: str, name: str) -> None:
         """Both streams in files of such a name."""
         for what in (["sh", "-c", "echo out; echo err >&2; exit 3"], "echo out; echo err >&2; exit 3"):
-            result = await node.run(what, cwd=where, stdout=name, stderr=f"{name}.err")  # type: ignore[arg-type]
+            result = await node.run(what, cwd=where, stdout=name, stderr=f"{name}.err")
             assert (result.returncode, result.stdout, result.stderr) == (3, b"", b"")
             assert await read(node, f"{where}/{name}") == b"out\n"
             assert await read(node, f"{where}/{name}.err") == b"err\n"
@@ -91,11 +96,27 @@ class Outputs(Suite):
         for target in (f"{where}/missing/out", where):
             for what in (["touch", f"{where}/ran"], f"touch {where}/ran"):
                 with pytest.raises(OutputError) as caught:
-                    await node.run(what, **{option: target})  # type: ignore[arg-type]
+                    await node.run(what, **{option: target})
                 assert isinstance(caught.value, OSError)
                 assert "touch" in str(caught.value)
                 result = await node.run("echo fresh; echo err >&2")
                 assert (result.stdout, result.stderr) == (b"fresh\n", b"err\n")
+        assert not await is_there(node, f"{where}/ran")
+
+    async def test_targets_with_a_stream_of_input(self, node: Location, where: str) -> None:
+        for what in (["sh", "-c", "cat; echo err >&2; exit 3"], "cat; echo err >&2; exit 3"):
+            for number, options in enumerate(
+                ({"stdout": "out", "stderr": "err"}, {"stdout": "out"}, {"stderr": "err"})
+            ):
+                result = await node.run(what, cwd=where, stdin=stream(b"a", b"b%d" % number), **options)
+                assert (result.returncode, result.stdout) == (3, b"" if "stdout" in options else b"ab%d" % number)
+                assert result.stderr == (b"" if "stderr" in options else b"err\n")
+                if "stdout" in options:
+                    assert await read(node, f"{where}/out") == b"ab%d" % number
+            for option in ("stdout", "stderr"):
+                with pytest.raises(OutputError):
+                    await node.run(f"touch {where}/ran", stdin=stream(b"a"), **{option: where})
+        assert await read(node, f"{where}/err") == b"err\n"
         assert not await is_there(node, f"{where}/ran")
 
     async def test_a_full_device_is_the_commands_failure(self, node: Location) -> None:

@@ -118,7 +118,7 @@ class Pitfalls(Suite):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    async def test_pitfall_one_shell_only_and_everything_hangs(self, where: str) -> None:
+    async def test_pitfall_one_shell_only_and_everything_hangs(self) -> None:
         """With one shell in use by a stateful session, commands and processes still run."""
         async with self.connect(shells=1) as one, self.stateful(one) as sh:
             await sh.run("true")

@@ -61,9 +61,7 @@ class Processes(Suite):
                 await process.stdin.send(b"x" * 10_000_000)
 
     @pytest.mark.parametrize("hiding", list(hidings("")))
-    async def test_kill_ends_all_descendants(
-        self, node: Location, observer: Location, where: str, hiding: str
-    ) -> None:
+    async def test_kill_ends_all_descendants(self, node: Location, observer: Location, where: str, hiding: str) -> None:
         if "session" in hiding and not self.has_setsid:
             pytest.skip("there is no setsid")
         async with node.open(hidings(f"{where}/pid")[hiding]) as process:
@@ -78,11 +76,11 @@ class Processes(Suite):
         await gone(observer, pids, within=0.2)
 
     async def test_a_child_that_it_leaves_behind_is_gone_after_closing(self, observer: Location, where: str) -> None:
-        async with self.connect() as node:
-            async with node.open(hidings(f"{where}/pid")["background"].replace("& wait", "&")) as process:
-                assert await process.wait() == 0
-                pids = await written(observer, f"{where}/pid")
-                assert await is_alive(observer, int(pids[0]))
+        script = hidings(f"{where}/pid")["background"].replace("& wait", "&")
+        async with self.connect() as node, node.open(script) as process:
+            assert await process.wait() == 0
+            pids = await written(observer, f"{where}/pid")
+            assert await is_alive(observer, int(pids[0]))
         await gone(observer, pids)
 
     async def test_two_that_read_at_once_are_told(self, node: Location) -> None:

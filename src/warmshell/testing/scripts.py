@@ -60,7 +60,7 @@ BROKEN = {
 
 HOSTILE = {
     "writes to every descriptor": "for i in 3 4 5 6 7 8 9; do eval \"echo '1 0' >&$i\"; done 2>/dev/null",
-    "closes every descriptor": "for i in 0 1 2 3 4 5 6 7 8 9; do eval \"exec $i<&-\"; done",
+    "closes every descriptor": 'for i in 0 1 2 3 4 5 6 7 8 9; do eval "exec $i<&-"; done',
     "reads from every descriptor": "for i in 0 3 4 5 6 7 8 9; do eval 'cat <&'$i; done 2>/dev/null",
     "set -v": "set -v; echo a",
     "set -n": "set -n; echo a",
@@ -112,7 +112,7 @@ class Scripts(Suite):
     async def is_right(self, node: Location) -> None:
         """The next commands give exactly what they should."""
         for what in (["echo", "fresh"], "echo fresh"):
-            result = await node.run(what, timeout=60)  # type: ignore[arg-type]
+            result = await node.run(what, timeout=60)
             assert (result.returncode, result.stdout, result.stderr) == (0, b"fresh\n", b"")
         result = await node.run("echo fresh >&2; cat; false", stdin=b"given", timeout=60)
         assert (result.returncode, result.stdout, result.stderr) == (1, b"given", b"fresh\n")

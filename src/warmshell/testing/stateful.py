@@ -113,6 +113,16 @@ class Stateful(Suite):
             result = await sh.run("{ PATH=/usr/bin:/bin; env cat; (exit 3); } 2>/dev/null", stdin=b"x", timeout=20)
             assert (result.returncode, result.stdout) == (3, b"x")
 
+    async def test_a_fork_that_fails_does_not_become_a_second_shell(self, node: Location, where: str) -> None:
+        """It would run what comes next as well: that is, twice."""
+        async with self.stateful(node) as sh:
+            for script in ("(set -u; echo $undefined)", "(. /no/such/file)", "(readonly r=1; r=2)", "(echo ${x?no})"):
+                result = await sh.run(f"{script} 2>/dev/null; echo after", timeout=20)
+                assert (script, result.stdout) == (script, b"after\n")
+                for _ in range(3):
+                    await sh.run(f"echo ran >>{where}/count", timeout=20)
+        assert await lines(node, f"{where}/count") == ["ran"] * 12
+
     async def test_a_shell_that_is_killed_is_lost(self, node: Location, where: str) -> None:
         async with self.stateful(node) as sh:
             with pytest.raises(ShellLost) as caught:
@@ -189,7 +199,7 @@ class Stateful(Suite):
         async with self.stateful(node) as sh:
             for option in ({"user": "nobody"}, {"pty": True}, {"env_only": {"A": "b"}}):
                 with pytest.raises(NotSupported):
-                    await sh.run("true", **option)  # type: ignore[arg-type]
+                    await sh.run("true", **option)
             assert (await sh.run("echo fresh")).stdout == b"fresh\n"
 
     async def test_a_background_child_lives_as_long_as_the_shell(

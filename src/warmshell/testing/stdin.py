@@ -41,7 +41,7 @@ class Stdin(Suite):
         (tmp_path / "a 'file").write_bytes(case)
         for what in (["cat"], "cat; exit 0"):
             for source in (case, tmp_path / "a 'file", stream(case[:7], case[7:1000], b"", case[1000:])):
-                result = await node.run(what, stdin=source)  # type: ignore[arg-type]
+                result = await node.run(what, stdin=source)
                 assert (result.returncode, result.stdout, result.stderr) == (0, case, b"")
 
     async def test_with_a_directory_variables_and_targets(self, node: Location, where: str) -> None:

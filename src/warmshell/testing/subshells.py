@@ -13,7 +13,7 @@ from warmshell.testing.suite import Suite, each
 
 VALUES = {
     "spaces": "a  b ",
-    "quotes": "it's \"quoted\" \\ `x` $y",
+    "quotes": 'it\'s "quoted" \\ `x` $y',
     "lines": "a\nb='c'\n\nd\n",
     "export text": "x\nexport FORGED='1'\ndeclare -x FORGED=1\nFORGED=1",
     "controls": "\x01\x02\x1b[31m\t\r\x7f",
@@ -28,7 +28,7 @@ COPIED = {
     "exported variables": ("export V=1 W; W=2", "printenv V W", "1\n2\n"),
     "what is not exported": ("V=1", "printenv V; echo $?", "1\n"),
     "umask": ("umask 027", "umask", "0027\n"),
-    "options": ("set -f -u", 'echo *; case $- in *f*u*|*u*f*) echo yes;; esac', "*\nyes\n"),
+    "options": ("set -f -u", "echo *; case $- in *f*u*|*u*f*) echo yes;; esac", "*\nyes\n"),
     "a trap": ("trap 'echo caught' USR1", "kill -USR1 $$; :", "caught\n"),
     "readonly": ("readonly R=1", "(R=2) 2>/dev/null || echo still; echo $R", "still\n1\n"),
     "an unset variable": ("unset HOME", 'echo "${HOME-none}"', "none\n"),
@@ -36,7 +36,7 @@ COPIED = {
 }
 
 COPIED_BY_BASH = {
-    "functions": ("f() { echo \"f $1\"; }; g() { f \"$@\"; cat <<E\nhere $1\nE\n}", "g x", "f x\nhere x\n"),
+    "functions": ('f() { echo "f $1"; }; g() { f "$@"; cat <<E\nhere $1\nE\n}', "g x", "f x\nhere x\n"),
     "arrays": ("a=(1 'b c' [5]=six)", 'echo "${#a[@]} ${a[1]} ${a[5]}"', "3 b c six\n"),
     "associative arrays": ("declare -A m=([k 1]='v 1' [x]=y)", 'echo "${m[k 1]} ${m[x]}"', "v 1 y\n"),
     "integers": ("declare -i n=5", "n=n+2; echo $n", "7\n"),

@@ -72,7 +72,7 @@ class Suite:
     @pytest_asyncio.fixture
     async def where(self, observer: Location) -> AsyncIterator[str]:
         """An empty directory at the location."""
-        path = (await observer.run("d=$(mktemp -d) && cd -P \"$d\" && pwd")).check().text.rstrip("\n")
+        path = (await observer.run('d=$(mktemp -d) && cd -P "$d" && pwd')).check().text.rstrip("\n")
         yield path
         (await observer.run(["rm", "-rf", "--", path])).check()
 
@@ -143,7 +143,7 @@ def hidings(path: str) -> dict[str, str]:
         "stopped": f"{stopped} & wait",
         "daemon": f"( ( {one} & ) & ); sleep 1000",
         "daemon-in-a-session": f"( ( setsid {one} & ) & ); sleep 1000",
-        "without-environment": f"env -i PATH=\"$PATH\" {one}; :",
+        "without-environment": f'env -i PATH="$PATH" {one}; :',
         "without-its-streams": f"{one} <&- >&- 2>&- & wait",
         "nohup": f"nohup {one} >/dev/null 2>&1 & wait",
         "many": f"for i in 1 2 3 4 5; do {one} & done; wait",

@@ -43,7 +43,7 @@ class Timeouts(Suite):
         assert error.result.stdout == b"out\n"
         assert error.result.stderr.startswith(b"err\n")  # bash adds what ended its child
 
-    async def test_nothing_stale_reaches_the_next_command(self, where: str) -> None:
+    async def test_nothing_stale_reaches_the_next_command(self) -> None:
         """Known defect of others: the next command gets 'late' and the mark of the one before."""
         async with self.connect(shells=1) as one:
             for _ in range(2):

@@ -36,18 +36,21 @@ WORDS: dict[str, list[bytes]] = {
 }
 
 # Whatever some shell has of its own under a name that is not a program's: reserved words, builtins, applets.
-NAMES = (
-    "cd export alias unalias eval exec exit set unset shift trap return break continue readonly local umask ulimit"
-    " wait read getopts hash type times let declare typeset source : [[ if then else fi do done case esac while for"
-    " until { } ! function coproc builtin command fg bg jobs history help shopt mapfile print whence autoload"
-    " suspend disown enable pushd popd dirs logout bind complete caller chdir select repeat end"
-).split()  # fmt: skip
+NAMES = [
+    "cd", "export", "alias", "unalias", "eval", "exec", "exit", "set", "unset", "shift", "trap", "return",
+    "break", "continue", "readonly", "local", "umask", "ulimit", "wait", "read", "getopts", "hash", "type",
+    "times", "let", "declare", "typeset", "source", ":", "[[", "if", "then", "else", "fi", "do", "done", "case",
+    "esac", "while", "for", "until", "{", "}", "!", "function", "coproc", "builtin", "command", "fg", "bg",
+    "jobs", "history", "help", "shopt", "mapfile", "print", "whence", "autoload", "suspend", "disown", "enable",
+    "pushd", "popd", "dirs", "logout", "bind", "complete", "caller", "chdir", "select", "repeat", "end",
+]  # fmt: skip
 
+_OPERATORS = [
+    "", "a", "b", "-", "--", "!", "(", ")", "=", "==", "!=", "<", ">", "-a", "-o", "-n", "-z", "-e", "-f", "-d",
+    "-eq", "-lt", "-nt", "-ef", "-v", "-t", "0", "1", "01", "/", "/dev/null", "/nowhere", "]", "--help", "-x",
+]  # fmt: skip
 _OPERANDS = st.one_of(
-    st.sampled_from(
-        ["", "a", "b", "-", "--", "!", "(", ")", "=", "==", "!=", "<", ">", "-a", "-o", "-n", "-z", "-e", "-f", "-d"]
-        + ["-eq", "-lt", "-nt", "-ef", "-v", "-t", "0", "1", "01", "/", "/dev/null", "/nowhere", "]", "--help", "-x"]
-    ),
+    st.sampled_from(_OPERATORS),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4),
 )
 _ECHOES = st.one_of(
@@ -95,7 +98,7 @@ class Words(Suite):
 
     async def test_the_first_word_names_a_program_and_nothing_else(self, node: Location) -> None:
         for name in NAMES:
-            look = f"IFS=:; for d in $PATH; do test -f \"$d\"/{quote(name)} && exit; done; exit 1"
+            look = f'IFS=:; for d in $PATH; do test -f "$d"/{quote(name)} && exit; done; exit 1'
             if not (await node.run(look)).ok:
                 for options in ({}, {"env": {"A": "b"}}):
                     with pytest.raises(ProgramNotFound):
@@ -137,7 +140,7 @@ class Words(Suite):
     async def test_builtins_do_what_subprocess_gives_for_the_same_words(self, node: Location, words: list[str]) -> None:
         if not self.local:
             pytest.skip("the programs of this machine may be others than those of the location")
-        expected = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: ASYNC221
+        expected = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         result = await node.run(words)
         said = result.stderr.replace(f"/usr/bin/{words[0]}:".encode(), f"{words[0]}:".encode())
         assert (result.returncode, result.stdout, said) == (expected.returncode, expected.stdout, expected.stderr)
