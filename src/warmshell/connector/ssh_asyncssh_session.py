@@ -1,0 +1,279 @@
+"""A session of asyncssh as a process: three byte streams and a status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+from collections import deque
+from collections.abc import Callable
+
+import asyncssh
+
+from warmshell.errors import BusyError, ClosedError
+from warmshell.process import CHUNK, ByteReceiveStream, ByteSendStream, Process
+
+_AHEAD = 256 * 1024  # bytes kept for a slow reader, and for a slow connection
+_PIECE = 64 * 1024
+_CLOSE_SECONDS = 1.0
+_KILLED = 128 + signal.SIGKILL
+_UNKNOWN = 255  # the status of a session that ended without one, as the OpenSSH client has it
+
+
+class Received(ByteReceiveStream):
+    """What a session has written.
+
+    Args:
+        on_change: told when bytes were taken.
+
+    Attributes:
+        size: bytes that wait to be read.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._pieces: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = self._closed = False
+        self._subscriber: tuple[Callable[[bytes], None], Callable[[], None]] | None = None
+        self.size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        if self._closed:
+            return
+        if self._subscriber is not None and not self._pieces:
+            self._subscriber[0](data)
+            return
+        self._pieces.append(data)
+        self.size += len(data)
+        _wake(self._waiter)
+
+    def end(self) -> None:
+        """No more bytes will arrive."""
+        if self._ended:
+            return
+        self._ended = True
+        _wake(self._waiter)
+        if self._subscriber is not None and not self._pieces:
+            self._subscriber[1]()
+
+    async def receive(self, max_bytes: int = CHUNK) -> bytes:
+        if self._waiter is not None:
+            raise BusyError("another task is reading this stream already")
+        while not self._closed:
+            if self._pieces:
+                return self._take(max_bytes)
+            if self._ended:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        raise ClosedError("the stream is closed")
+
+    def _take(self, max_bytes: int) -> bytes:
+        piece = self._pieces.popleft()
+        if len(piece) > max_bytes:
+            self._pieces.appendleft(piece[max_bytes:])
+            piece = piece[:max_bytes]
+        self.size -= len(piece)
+        self._on_change()
+        return piece
+
+    def rest(self) -> bytes:
+        data = b"".join(self._pieces)
+        self._forget()
+        return data
+
+    def _forget(self) -> None:
+        self._pieces.clear()
+        self.size = 0
+        self._on_change()
+
+    def subscribe(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> Callable[[], None]:
+        subscriber = self._subscriber = on_data, on_end
+
+        def begin() -> None:
+            while self._pieces and self._subscriber is subscriber:
+                on_data(self._take(CHUNK))
+            if self._ended and self._subscriber is subscriber:
+                on_end()
+
+        def stop() -> None:
+            if self._subscriber is subscriber:
+                self._subscriber = None
+
+        # What is there already comes by a turn of the loop, as what comes later does.
+        if self._pieces or self._ended:
+            asyncio.get_running_loop().call_soon(begin)
+        return stop
+
+    async def aclose(self) -> None:
+        self._closed = True
+        _wake(self._waiter)
+        self._forget()
+
+
+class Session(asyncssh.SSHClientSession[bytes]):
+    """What asyncssh tells of a session.
+
+    Attributes:
+        channel: its channel, once there is one.
+        status: how its program ended; ``None``: not that anybody knows.
+        ended: set with it when the session is over.
+        writable: waits while much is still to be sent.
+    """
+
+    channel: asyncssh.SSHClientChannel[bytes]
+
+    def __init__(self) -> None:
+        self.stdout = Received(self._flow)
+        self.stderr = Received(self._flow)
+        self.status: int | None = None
+        self.ended = asyncio.Event()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._paused = self._resuming = False
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self.channel = chan
+        chan.set_write_buffer_limits(high=_AHEAD)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        (self.stdout if datatype is None else self.stderr).feed(data)
+        self._flow()
+
+    def _flow(self) -> None:
+        """The far end waits while nobody reads; a channel has one window for both streams."""
+        if self._resuming:
+            return
+        full = max(self.stdout.size, self.stderr.size) > _AHEAD
+        if full and not self._paused:
+            self._paused = True
+            self.channel.pause_reading()
+        elif self._paused and not full:
+            self._paused = False
+            asyncio.get_running_loop().call_soon(self._resume)  # not inside the reader's turn: it feeds this
+
+    def _resume(self) -> None:
+        if self._paused:
+            return
+        # All that the channel holds at once: it lets the far end send a whole window more for any piece that is taken,
+        # however much it still holds.
+        self._resuming = True
+        self.channel.resume_reading()
+        self._resuming = False
+        self._flow()
+
+    def eof_received(self) -> bool:
+        self.stdout.end()
+        self.stderr.end()
+        return True  # standard input stays open
+
+    def exit_status_received(self, status: int) -> None:
+        self.status = status
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002
+        self.status = _signal_status(signal)
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - that it ended is all that matters
+        self.finish()
+
+    def finish(self) -> None:
+        """Nothing more will come of it."""
+        self.ended.set()
+        self.writable.set()
+        self.eof_received()
+
+
+class Sent(ByteSendStream):
+    """What a session is to read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._sending = self._closed = False
+
+    async def send(self, data: bytes) -> None:
+        if self._sending:
+            raise BusyError("another task is sending on this stream already")
+        self._sending = True
+        try:
+            for start in range(0, len(data), _PIECE):
+                await self._session.writable.wait()
+                self._write(data[start : start + _PIECE])
+        finally:
+            self._sending = False
+
+    def _write(self, data: bytes) -> None:
+        if self._closed:
+            raise ClosedError("the stream is closed")
+        if self._session.ended.is_set():
+            raise BrokenPipeError(errno.EPIPE, "the session has ended")
+        self._session.channel.write(data)
+
+    def send_some(self, data: bytes) -> int:
+        if not self._session.writable.is_set():
+            return 0
+        self._write(data[:_PIECE])
+        return min(len(data), _PIECE)
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._session.channel.write_eof()
+
+
+class SessionProcess(Process):
+    """The near end of a session; what the far end started there, others end."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.stdin = Sent(session)
+        self.stdout = session.stdout
+        self.stderr = session.stderr
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended without a status: not by itself."""
+        return self._session.ended.is_set() and self._session.status is None
+
+    async def wait(self) -> int:
+        await self._session.ended.wait()
+        return _UNKNOWN if self._session.status is None else self._session.status
+
+    async def kill(self, grace: float = 1.0) -> None:  # noqa: ARG002 - there is nobody to be asked
+        session = self._session
+        if session.ended.is_set():
+            return
+        session.channel.abort()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):  # then the host takes another session
+                await session.ended.wait()
+        if session.status is None:
+            session.status = _KILLED
+        session.finish()
+
+    async def aclose(self) -> None:
+        await self.kill()
+        await self.stdin.aclose()
+        await self.stdout.aclose()
+        await self.stderr.aclose()
+
+
+def _signal_status(name: str) -> int:
+    number = getattr(signal, f"SIG{name}", None)
+    return 128 + number if isinstance(number, signal.Signals) else _UNKNOWN
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
