@@ -18,7 +18,7 @@ from warmshell.testing.subshells import Subshells
 from warmshell.testing.suite import Suite
 
 
-class Ssh(Suite):
+class SshPart(Suite):
     server: ClassVar[bool] = True
     shell: ClassVar[str] = "sh"
     lab: ClassVar[Lab]
@@ -48,26 +48,26 @@ class Ssh(Suite):
             yield node
 
 
-class Everything(Ssh, LocationConformance):
+class Ssh(SshPart, LocationConformance):
     async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
         pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
 
 
-class TestSshServer(Everything):
+class TestSshServer(Ssh):
     pass
 
 
-class TestSshMarkers(Everything):
+class TestSshMarkers(Ssh):
     server = False
     late_output_is_apart = False
 
 
-class TestSshServerBash(Ssh, Stateful, Subshells):
+class TestSshServerBash(SshPart, Stateful, Subshells):
     shell = "bash"
     copies_all = True
 
 
-class TestSshMarkersBash(Ssh, Stateful, Subshells):
+class TestSshMarkersBash(SshPart, Stateful, Subshells):
     server = False
     shell = "bash"
     copies_all = True

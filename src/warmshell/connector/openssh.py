@@ -168,7 +168,9 @@ _ASKPASS = """\
 # $1 is the question. Whatever is asked for another account, or is no secret, gets no answer.
 case $1 in
 *assphrase*) exec cat -- "${WARMSHELL_PASSPHRASE_FILE:?}" ;;
-*@*[\\')]*) case $1 in *"$WARMSHELL_ASKED_AS'"* | *"($WARMSHELL_ASKED_AS)"*) ;; *) exit 1 ;; esac ;;
+*@*"'"* | *"("*@*")"*)
+    case $1 in *"$WARMSHELL_ASKED_AS'"* | *"($WARMSHELL_ASKED_AS)"*) ;; *) exit 1 ;; esac
+    ;;
 esac
 case $1 in
 *assword* | *ASSWORD*) exec cat -- "${WARMSHELL_PASSWORD_FILE:?}" ;;

@@ -5,7 +5,7 @@ It runs without site packages and must stay small: only what ``tree`` imports is
 Standard input holds lines: ``tag TOKEN`` (the client's token), ``+sid N`` and ``-sid N`` (the sessions of its
 shells), ``+dir PATH`` and ``-dir PATH`` (its private directories), ``quit`` (the client closes in good order). End of
 file means that the client is gone; so does its pidfd, as a fork of the client may hold the pipe open. Before it exits
-the guardian writes what it could not end to standard output, as one line of JSON: ``{"survivors": [[PID, NAME], ...]}``.
+the guardian writes what it could not end to standard output, as a line of JSON: ``{"survivors": [[PID, NAME], …]}``.
 """
 
 from __future__ import annotations
