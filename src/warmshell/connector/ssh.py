@@ -24,7 +24,7 @@ from warmshell.connector.ssh_channel import (
     spoken,
 )
 from warmshell.connector.ssh_keeper import Keeper, keeper_line
-from warmshell.connector.ssh_link import Channel, Link
+from warmshell.connector.ssh_link import Channel, Link, choose
 from warmshell.errors import ConnectError, LocationError, NotSupported, ShellLost
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 from warmshell.protocol.dialect import dialect
@@ -90,7 +90,7 @@ class SshConnector(Connector):
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def deploy(self, *, external: bool = False) -> None:  # noqa: ARG002 - a host is always external
-        transport = _transport(self._transport, self.name)
+        transport = choose(self._transport, self.name)
         await self._near.deploy()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
@@ -408,27 +408,6 @@ class ChannelProcess(Process):
 
 def _new_marker() -> bytes:
     return secrets.token_hex(16).encode() + b" "
-
-
-def _transport(asked: str | None, location: str) -> type[Link]:
-    """What makes the connections.
-
-    Raises:
-        ConnectError: it is not installed.
-    """
-    client = shutil.which("ssh") is not None
-    if client and asked != "asyncssh":
-        return Link
-    missing = "asyncssh is not" if client else "there is no ssh client here, nor asyncssh"
-    try:
-        if asked != "openssh":
-            from warmshell.connector.ssh_asyncssh import AsyncsshLink
-
-            return AsyncsshLink
-        missing = "there is no ssh client here"
-    except ImportError:
-        pass
-    raise ConnectError(missing, location=location, hint="install openssh-client or warmshell[asyncssh]")
 
 
 def _short_directory() -> str:

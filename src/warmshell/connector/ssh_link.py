@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -362,6 +363,27 @@ class Link:
         for connection in [*self._connections, *self._gone]:
             await connection.aclose()
         self._connections.clear()
+
+
+def choose(asked: str | None, location: str) -> type[Link]:
+    """What makes the connections: the ssh client, or asyncssh where that is asked for or there is no client.
+
+    Raises:
+        ConnectError: it is not installed.
+    """
+    client = shutil.which("ssh") is not None
+    if client and asked != "asyncssh":
+        return Link
+    missing = "asyncssh is not" if client else "there is no ssh client here, nor asyncssh"
+    try:
+        if asked != "openssh":
+            from warmshell.connector.ssh_asyncssh import AsyncsshLink
+
+            return AsyncsshLink
+        missing = "there is no ssh client here"
+    except ImportError:
+        pass
+    raise ConnectError(missing, location=location, hint="install openssh-client or warmshell[asyncssh]")
 
 
 async def _seen(stream: ByteReceiveStream, what: bytes) -> bool:
