@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmshell.command import Command, Result
-from warmshell.errors import ConnectError, InputError, OutputError
+from warmshell.errors import ConnectError, InputError, NotSupported, OutputError
 from warmshell.protocol.markers import INIT, StreamCutter, marker_frame, printf_pipe
 from warmshell.protocol.quoting import quote
 from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report
@@ -81,7 +81,7 @@ class MarkerLane(Lane):
             cutter.expect(marker)
         self._report = None
         if data:
-            body = Body(b"%s{ %s;}" % (printf_pipe(data), body.text), body.prologue)
+            body = _from_file(body, data) if keeps_state else _from_pipe(body, data)
         frame = marker_frame(
             marker, b"" if data else NOTHING,
             None if command.stdout is None else b">|" + quote(command.stdout),
@@ -241,6 +241,18 @@ class MarkerLane(Lane):
         return task
 
 
+def _from_pipe(body: Body, data: bytes) -> Body:
+    return Body(b"%s{ %s;}" % (printf_pipe(data), body.text), body.prologue)
+
+
+def _from_file(body: Body, data: bytes) -> Body:
+    """What is behind a pipe runs in a fork, which has no state to change; so the bytes take the way over a file."""
+    name = b'"${TMPDIR:-/tmp}/warmshell.%s"' % secrets.token_hex(16).encode()
+    write = b"(umask 077;%s >%s) 2>/dev/null;" % (printf_pipe(data)[:-1], name)
+    remove = b"{ \\command -p rm -f %s||:;} 2>/dev/null" % name
+    return Body(b"if %s;then %s;fi <%s" % (remove, body.text, name), body.prologue + write)
+
+
 def _stdin_bytes(command: Command) -> bytes:
     """Standard input as bytes: what a shell without channels beside its streams can be given."""
     if command.stdin is None or isinstance(command.stdin, bytes):
@@ -250,4 +262,8 @@ def _stdin_bytes(command: Command) -> bytes:
             return command.stdin.read_bytes()
         except OSError as error:
             raise InputError(f"standard input cannot be read: {error.strerror}", errno=error.errno) from error
-    raise TypeError("a stream cannot be handed through a shell")
+    raise NotSupported(
+        "a stream cannot be the input of a command in a shell whose state persists, where its framing is markers",
+        command=str(command),
+        hint="give the bytes, or a file",
+    )

@@ -52,11 +52,12 @@ async def run_process(connector: Connector, command: Command, partial: list[Resu
         ended = result(await _communicate(process, command, captures))
         if (command.stdout or command.stderr) and ended.returncode == _NO_TARGET and token in ended.stderr:
             raise no_target(command, connector.name, ended.stderr.partition(token)[0])
-        return ended
     except asyncio.CancelledError:
         await shielded(process.kill())
         partial.append(result(-1))
         raise
+    else:
+        return ended
     finally:
         await shielded(process.aclose())
 

@@ -195,6 +195,15 @@ class Stateful(Suite):
         assert await read(node, f"{where}/out") == b"from a file"
         assert await read(node, f"{where}/err") == b"err\n"
 
+    async def test_a_command_with_input_changes_the_state_too(self, node: Location, tmp_path: Path) -> None:
+        (tmp_path / "in").write_bytes(b"one\ntwo\n")
+        async with self.stateful(node) as sh:
+            for source in (tmp_path / "in", b"one\ntwo\n"):
+                assert (await sh.run("read a; read b; read c", stdin=source)).returncode == 1
+                assert (await sh.run('echo "$b $a"; unset a b')).text == "two one\n"
+            assert (await sh.run("set -x; cat >/dev/null", stdin=b"it's\0traced")).stderr.count(b"rm") == 0
+            assert (await sh.run("set +x; exit 3", stdin=b"x")).returncode == 3
+
     async def test_what_a_shell_with_a_state_cannot_do_is_said(self, node: Location) -> None:
         async with self.stateful(node) as sh:
             for option in ({"user": "nobody"}, {"pty": True}, {"env_only": {"A": "b"}}):
