@@ -218,7 +218,7 @@ _CAUSES: tuple[tuple[str, type[ConnectError], str, str], ...] = (
         "the private key's file holds no key that can be used", "correct sshKey",
     ),
     (
-        r"Identity file .* not accessible|no such identity", AuthenticationError, "the private key's file is not there",
+        r"Identity file .* not accessible", AuthenticationError, "the private key's file is not there",
         "correct sshKey",
     ),
     (
