@@ -16,20 +16,28 @@ import pytest
 
 import warmshell
 from ssh.lab import Lab
-from ssh.test_conformance import Ssh
+from ssh.test_conformance import Ssh, SshPart
 from warmshell.connector.openssh import GCM
 from warmshell.errors import AuthenticationError, ConnectError, HostKeyError, LocationError, ShellLost
 from warmshell.testing import eventually
+from warmshell.testing.exact_bytes import ExactBytes
+from warmshell.testing.processes import Processes
+from warmshell.testing.stdin import Stdin
 
 asyncssh = pytest.importorskip("asyncssh")
 
 
-class TestAsyncsshServer(Ssh):
+class Asyncssh(SshPart):
     def connect(self, **options: Any) -> warmshell.Location:
         return super().connect(transport="asyncssh", **options)
 
 
-class TestAsyncsshMarkers(TestAsyncsshServer):
+class TestAsyncsshServer(Asyncssh, Ssh):
+    pass
+
+
+# What lies above the streams is the same as over OpenSSH, whose tests need not all be done twice.
+class TestAsyncsshMarkers(Asyncssh, ExactBytes, Stdin, Processes):
     server = False
     late_output_is_apart = False
 
