@@ -43,7 +43,7 @@ def ssh_link(ssh_lab: Lab) -> Iterator[Link]:
 
 @pytest.fixture
 def link(ssh_link: Link, lab: Lab) -> Iterator[Link]:
-    """A host behind a link of 20 ms."""
+    """A host behind a slow link."""
     yield ssh_link
     ssh_link.mend()
 

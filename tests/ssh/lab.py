@@ -93,12 +93,18 @@ class Lab:
 
 
 class Link:
-    """A host of the lab behind a slow link."""
+    """A host of the lab behind a slow link.
+
+    Slower than the machine ever is: so that round trips can be told from other delays.
+    """
+
+    ONE_WAY = 0.04
+    ROUND_TRIP = 2 * ONE_WAY
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.host = "hostFar"
-        script("delay.sh", lab, "start", "10")
+        script("delay.sh", lab, "start", str(self.ONE_WAY * 1000))
 
     def _signal(self, number: signal.Signals) -> None:
         os.kill(int((self.lab.home / "link" / "pid").read_text()), number)

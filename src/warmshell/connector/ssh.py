@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from warmshell.shell.session import Session
 
 _KILLED = 128 + 9
-_LAST_SECONDS = 2.0
+_KILL_PAUSES = (0.2, 0.5, 1.0, 1.0)  # seconds for the client of a program that was ended to end too
 _END_SECONDS = 8.0  # beyond the grace, for an answer from the far end
 _SHORT = 40  # bytes of a directory's name in which sockets can have names
 
@@ -213,14 +213,17 @@ class SshConnector(Connector):
             raise
         return process
 
-    async def end_tagged(self, tag: str, session: int, grace: float) -> None:
-        """End everything at the far end that carries a tag.
+    async def end_tagged(self, tag: str, session: int, grace: float) -> bool:
+        """End everything at the far end that carries a tag; whether that could be asked for.
 
         Where the connection is lost there is nobody to ask; the far end has noticed it, or will.
         """
-        with contextlib.suppress(ConnectError, TimeoutError):
+        try:
             async with asyncio.timeout(_END_SECONDS + grace):
                 await self._end_tagged(tag, session, grace)
+        except (ConnectError, TimeoutError):
+            return False
+        return True
 
     async def _end_tagged(self, tag: str, session: int, grace: float) -> None:
         if self._session is not None:
@@ -384,10 +387,15 @@ class ChannelProcess(Process):
     async def kill(self, grace: float = 1.0) -> None:
         self._killed = True
         near = self._channel.process
-        await self._connector.end_tagged(self.tag, self._channel.pid, grace)
-        with contextlib.suppress(TimeoutError):  # with what it wrote last on its way, the client ends by itself
-            async with asyncio.timeout(_LAST_SECONDS):
-                await near.wait()
+        for pause in _KILL_PAUSES:
+            if not await self._connector.end_tagged(self.tag, self._channel.pid, grace):
+                break
+            # With what it wrote last on its way, the client ends by itself; if it does not, then what is to be ended
+            # was about to start, and carried no tag yet.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await near.wait()
+                    break
         await near.kill(0.0)
         if not self._status.done():
             self._status.set_result(_KILLED)
