@@ -6,6 +6,7 @@ import os
 import shlex
 import signal as signals
 from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
+from typing import cast
 
 from warmshell.errors import CommandError, CommandFailed
 
@@ -122,7 +123,7 @@ class Command:
         if isinstance(self.stdin, str):
             raise CommandError("stdin is bytes, a Path or a stream; a str could be either text or a file's name")
         if isinstance(self.stdin, _LIKE_BYTES):
-            self.stdin = bytes(self.stdin)
+            self.stdin = bytes(cast("bytes", self.stdin))
         elif self.stdin is not None and not isinstance(self.stdin, bytes | os.PathLike | AsyncIterable):
             raise CommandError(f"stdin is bytes, a Path or an async stream of bytes, not {type(self.stdin).__name__}")
 

@@ -53,13 +53,7 @@ def detach(given: dict[str, Any]) -> None:
     Args:
         given: the options.
     """
-    try:
-        options = Options(given)
-        place = Rendezvous(options.session)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = json.dumps({"error": f"the session cannot be made detachable: {error}"}).encode()
-        os.write(1, frames.pack(frames.ATTACH, 0, message))
-        os._exit(1)
+    options, place = _prepare(given)
     if os.fork() != 0:
         place.listener.close()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -88,6 +82,16 @@ def detach(given: dict[str, Any]) -> None:
         if code:
             sys.excepthook(*sys.exc_info())
         os._exit(code)
+
+
+def _prepare(given: dict[str, Any]) -> tuple[Options, Rendezvous]:
+    try:
+        options = Options(given)
+        return options, Rendezvous(options.session)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = json.dumps({"error": f"the session cannot be made detachable: {error}"}).encode()
+        os.write(1, frames.pack(frames.ATTACH, 0, message))
+        os._exit(1)
 
 
 def _forget_streams() -> None:

@@ -113,6 +113,7 @@ def check_readable(path: bytes) -> None:
         name = path.decode("utf-8", "replace")
         raise InputError(f"standard input cannot be read from {name!r}: {error.strerror}", errno=error.errno) from error
 
+
 def _from_file(path: bytes) -> bytes:
     check_readable(path)
     return b"<" + quote(os.path.abspath(path))
