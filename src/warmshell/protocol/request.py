@@ -29,11 +29,20 @@ class Body:
         prologue: statements that must come before it, in the shell itself.
         tagged: whether it may start processes, which must then carry the tag.
         outputs: how many of the two output streams it may write to: 2, 1 (standard output only) or 0.
+        breaks_line: whether an error in it may make the shell go on with the next line of its input.
     """
 
-    __slots__ = ("outputs", "prologue", "tagged", "text")
+    __slots__ = ("breaks_line", "outputs", "prologue", "tagged", "text")
 
-    def __init__(self, text: bytes, prologue: bytes = b"", tagged: bool = True, outputs: int = 2) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        prologue: bytes = b"",
+        tagged: bool = True,
+        outputs: int = 2,
+        breaks_line: bool = False,
+    ) -> None:
+        self.breaks_line = breaks_line
         self.text = text
         self.prologue = prologue
         self.tagged = tagged
@@ -93,17 +102,22 @@ def script_body(
     return Body(b"(export " + names + b";eval " + quote(script) + b")", prologue)
 
 
+_LINE_BREAKERS = ("bash", "posix")  # the latter may be bash by another name
+
+
 def stateful_body(script: bytes, dialect: Dialect) -> Body:
     """A script evaluated in the shell itself, whose state it changes.
 
     ``command`` keeps a syntax error in the script from ending the shell (POSIX XCU 2.8.1, 2.14). mksh forgets behind it
-    what ``set --`` has set, and ends all the same.
+    what ``set --`` has set, and ends all the same. An error in an array's index, or in the value of an integer, makes
+    bash drop the whole line.
     """
     if dialect.name == "ash":
         # Behind its "command", a fork that fails would go on as a second shell. So the syntax is looked at first.
         look = b"(\\eval 'set -n\n'" + quote(script) + b") >/dev/null 2>&1"
         return Body(b"if %s;then \\eval %s;else (\\eval %s);fi" % (look, quote(script), quote(script)))
-    return Body((b"\\eval " if dialect.name == "ksh" else b"\\command eval ") + quote(script))
+    start = b"\\eval " if dialect.name == "ksh" else b"\\command eval "
+    return Body(start + quote(script), breaks_line=dialect.name in _LINE_BREAKERS)
 
 
 def through_env(odd: bytes, words: Sequence[bytes], options: bytes = b"") -> bytes:
@@ -199,6 +213,12 @@ def compose(
         )  # fmt: skip
     if body.tagged:
         core = b"%s=%s;%s%s" % (TAG, tag, body.prologue, core)
+    if cwd is None and body.breaks_line:
+        # The last line reports if the first did not come to its end. The empty one: after a syntax error in an eval,
+        # bash misreads the first compound command of the next line.
+        return b'%s;%s"$?"%s;_warm_e=%d\n\ncase ${_warm_e-} in %d);;*)%s"$?"%s;;esac\n' % (
+            core, say, said, seq, seq, say, said,
+        )  # fmt: skip
     if cwd is None:
         return b'%s;%s"$?"%s\n' % (core, say, said)
     return (

@@ -250,7 +250,9 @@ def _from_file(body: Body, data: bytes) -> Body:
     name = b'"${TMPDIR:-/tmp}/warmshell.%s"' % secrets.token_hex(16).encode()
     write = b"(umask 077;%s >%s) 2>/dev/null;" % (printf_pipe(data)[:-1], name)
     remove = b"{ \\command -p rm -f %s||:;} 2>/dev/null" % name
-    return Body(b"if %s;then %s;fi <%s" % (remove, body.text, name), body.prologue + write)
+    return Body(
+        b"if %s;then %s;fi <%s" % (remove, body.text, name), body.prologue + write, breaks_line=body.breaks_line
+    )
 
 
 def _stdin_bytes(command: Command) -> bytes:
