@@ -12,6 +12,7 @@ from typing import Literal
 from warmshell.errors import BusyError, ClosedError
 from warmshell.process import CHUNK, ByteReceiveStream, ByteSendStream
 
+_SMALL = 120 * 1024  # for more, the C library asks the kernel for memory, and gives it back, at every read
 _CAPACITY = 256 * 1024  # the most that a pipe of ours holds: all that an ended writer can have left in it
 
 
@@ -95,7 +96,7 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
 
         def read() -> None:
             try:
-                data = os.read(self._fd, CHUNK)
+                data = os.read(self._fd, _SMALL)  # mostly a few bytes
             except BlockingIOError:
                 return
             except OSError:

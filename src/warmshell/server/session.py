@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from warmshell.server.children import Children
     from warmshell.server.loop import Loop, Timer
 
-_READ = 256 * 1024
+_READ = 120 * 1024  # for more, the C library asks the kernel for memory, and gives it back, at every read
 _LEASE = 30.0
 _MOST_SECONDS = 10 * 365 * 86400.0
 _MOST_NUMBER = 2**32 - 1

@@ -225,6 +225,13 @@ class DetachableSession(Session):
         if self._connected:
             self._outbox.put(frame)
 
+    def send_later(self, frame: bytes) -> None:
+        if self.lost is not None:
+            return
+        self._log.append(frame)
+        if self._connected:
+            self._outbox.put_later(frame)
+
     async def flushed(self) -> None:
         while self._log.size > _MOST_WAITING and self.lost is None:
             self._acknowledged.clear()

@@ -173,7 +173,7 @@ class ServerLane(Lane):
         self._session.round_trip = min(self._session.round_trip, self.idle_since - self._window.began)
         self._input.close()
         self.alive = self.alive and not outcome.get("retire", False)
-        self._send(frames.ACK, execution)
+        self._session.send_later(frames.pack_numbered(frames.ACK, self._number, execution.seq))
         done = execution.done
         if done.done():
             return

@@ -20,6 +20,7 @@ _CONTROL_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
 _LEAST_ROOM = 4096  # bytes that any system passes to a program (POSIX)
 _ENVIRONMENT = 32 * 1024  # bytes that the far environment may take itself
+_LATER_SECONDS = 0.05
 _FIRST_BEAT = 0.05  # seconds to the second ping; the first meets a server that is busy with its start
 _FAR = 1.0  # seconds of a round trip, as long as none was measured
 _NOISE = 64 * 1024  # bytes of banners and start-up files before the hello
@@ -215,6 +216,10 @@ class Session:
         """Send one frame, in order, without waiting."""
         self._outbox.put(frame)
 
+    def send_later(self, frame: bytes) -> None:
+        """Send one frame, in order, together with the next one or a moment later: nobody waits for it."""
+        self._outbox.put_later(frame)
+
     async def flushed(self) -> None:
         """Return when what was sent is out: back-pressure for those that send much."""
         await self._outbox.flushed()
@@ -301,11 +306,27 @@ class Outbox:
         self._stream = process.stdin
         self._on_broken = on_broken
         self._waiting: list[bytes] = []
+        self._later: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self.pending = 0
 
+    def put_later(self, data: bytes) -> None:
+        """Send the bytes with the next that are sent, or a moment later: each write wakes four processes on the way."""
+        self._later.append(data)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LATER_SECONDS, self._put_now)
+
+    def _put_now(self) -> None:
+        self._timer = None
+        if self._later:
+            self.put(b"")
+
     def put(self, data: bytes) -> None:
         """Send the bytes after all others."""
+        if self._later:
+            data = b"".join((*self._later, data))
+            self._later.clear()
         if self._task is None:
             try:
                 sent = self._stream.send_some(data)
@@ -333,11 +354,15 @@ class Outbox:
 
     async def flushed(self) -> None:
         """Return when everything is out, or will never be."""
+        if self._later:
+            self.put(b"")
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def aclose(self) -> None:
         """Send nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
