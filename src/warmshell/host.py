@@ -35,8 +35,8 @@ class LocalHost:
     """
 
     def __init__(self, env: Mapping[bytes, bytes] | None = None, cwd: bytes | None = None) -> None:
-        self._guardian = acquire()
         self.cwd = os.getcwdb() if cwd is None else cwd
+        self._guardian = acquire()
         self._env = {
             name: value for name, value in (os.environb if env is None else env).items() if not _misleads(name)
         }

@@ -136,7 +136,13 @@ class LocalConnector(Connector):
         if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: ASYNC240
             raise ConnectError(f"no directory {os.fsdecode(self._cwd)!r}", location=self.name)
         self._find_shell(self.shell)
-        self._host = LocalHost(cwd=self._cwd)
+        try:
+            self._host = LocalHost(cwd=self._cwd)
+        except OSError as error:  # the present directory is gone, or no process or descriptor is left
+            raise ConnectError(
+                f"no commands can be started here: {error.strerror}", location=self.name,
+                hint="the present directory may have been removed: give cwd=",
+            ) from error  # fmt: skip
         self._watch = Watch()
 
     async def undeploy(self, *, external: bool = False) -> None:  # noqa: ARG002
