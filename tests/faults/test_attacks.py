@@ -169,3 +169,53 @@ async def test_an_error_that_makes_bash_drop_the_line_has_a_status(
             assert (broken.returncode, broken.stdout, broken.stderr != b"") == (1, b"", True)
         after = await sh.run("echo said; (exit 3)", timeout=20)
         assert (after.returncode, after.stdout, after.stderr) == (3, b"said\n", b"")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+async def test_a_limit_on_files_in_a_shell_with_a_state_does_not_kill_it(shell: str) -> None:
+    """What the shell prints of its state before each command, for subshells, is a file too."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    async with warmshell.connect("local:", framing="pipes") as node, node.shell(shell) as sh:
+        await sh.run("x=before", timeout=20)
+        await sh.run("ulimit -f 0; x=after", timeout=20)
+        assert (await sh.run("echo $x", timeout=20)).stdout == b"after\n"
+        async with sh.subshell() as child:
+            assert (await child.run("echo $x", timeout=20)).stdout == b"after\n"
+
+
+async def test_a_shell_that_cannot_print_its_state_has_no_subshell() -> None:
+    if shutil.which("dash") is None:
+        pytest.skip("dash is not installed")
+    async with warmshell.connect("local:", framing="pipes") as node, node.shell("dash") as sh:
+        await sh.run("ulimit -n 11", timeout=20)  # too few for it to redirect what it prints
+        with pytest.raises(warmshell.NotSupported, match="state"):
+            async with sh.subshell():
+                pass
+
+
+def test_a_present_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    body = """
+    os.chdir(sys.argv[1])
+    os.rmdir(sys.argv[1])
+
+    async def main():
+        try:
+            async with warmshell.connect("local:"):
+                say("connected")
+        except warmshell.ConnectError as error:
+            say(str(error))
+        async with warmshell.connect("local:?cwd=/") as node:
+            say((await node.run("pwd")).text.strip())
+
+    asyncio.run(main())
+    """
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    client = Client(body, str(directory))
+    status, out, err = client.end(30)
+    assert (status, err) == (0, "")
+    told, where = out.splitlines()
+    assert "cwd=" in told
+    assert where == "/"
+    client.nothing_left()

@@ -153,6 +153,10 @@ class Lane(ABC):
         """A new lane with this one's state as it was after the last finished command; ``None``: it must be printed."""
         return None
 
+    def may_write_files(self) -> bool:
+        """Whether the shell may write files of any usual size; beyond its limit it would be killed."""
+        return True
+
     def body(self, command: Command) -> Body:
         """An isolated command as shell text."""
         # In a shell that was started with an empty environment, env_only is all there is.

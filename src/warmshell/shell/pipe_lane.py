@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+_LARGEST_STATE = 1 << 30  # bytes that a shell may print of its state
 
 
 class PipeLane(Lane):
@@ -189,6 +191,12 @@ class PipeLane(Lane):
         if execution.stdout is not None or max(len(stdout), len(stderr)) > command.output_limit:
             out, err = _join(execution, stdout, stderr)
         execution.done.set_result(self.result(execution, report.status, out, err))
+
+    def may_write_files(self) -> bool:
+        if self._child is None or self._child.returncode is not None:
+            return True
+        limit, _ = resource.prlimit(self._child.pid, resource.RLIMIT_FSIZE)
+        return limit == resource.RLIM_INFINITY or limit > _LARGEST_STATE
 
     # -- output of long commands ------------------------------------------------------------------------------------
 

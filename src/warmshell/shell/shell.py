@@ -154,13 +154,15 @@ class Shell:
 
     async def _execute(self, lane: Lane, command: Command, body: Body, partial: list[Result] | None = None) -> Result:
         # The empty line: after a syntax error in an eval, bash misreads the first compound command of the next line.
-        prelude = b"\n" if self._snapshots is None else b"\n" + self._snapshots.prelude()
+        prelude = b"\n"
+        if self._snapshots is not None and lane.may_write_files():
+            prelude += self._snapshots.prelude()
         bare = Command("-") if command.cwd is not None else command
         bare.stdin, bare.stdout, bare.stderr = command.stdin, command.stdout, command.stderr
         bare.output_limit, bare.name = command.output_limit, str(command)
         execution = lane.begin(bare, body, keeps_state=True, prelude=prelude)
         if self._snapshots is not None:
-            self._snapshots.begin(execution)
+            self._snapshots.begin(execution if len(prelude) > 1 else None)
         try:
             return await execution.done
         except asyncio.CancelledError:
@@ -200,7 +202,14 @@ class Shell:
                 text = b"if :;then %sfi 2>/dev/null" % state.dump(lane.dialect)
                 result = await self._execute(lane, Command("state"), stateful_body(text, lane.dialect))
                 printed = result.stdout
-        return state.restore(lane.dialect, printed)
+        try:
+            return state.restore(lane.dialect, printed)
+        except ValueError:
+            raise NotSupported(
+                f"the shell {lane.id} cannot print its state, which a subshell begins with",
+                location=self._location.name,
+                hint="an earlier command left it no descriptors, or changed what prints it",
+            ) from None
 
     def __repr__(self) -> str:
         return f"<Shell {self.id or self._shell} at {self._location.name}: {'alive' if self.alive else 'ended'}>"
@@ -238,8 +247,8 @@ class Snapshots:
         self._fds.reverse()
         return b"if :;then %sfi >|/proc/%d/fd/%d 2>/dev/null;" % (self._dump, os.getpid(), self._fds[0])
 
-    def begin(self, execution: Execution) -> None:
-        """The command before which the state is written."""
+    def begin(self, execution: Execution | None) -> None:
+        """The command before which the state is written; ``None``: it is not, before the one that begins."""
         self._running = execution
 
     async def last(self) -> bytes | None:
