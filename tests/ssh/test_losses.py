@@ -54,7 +54,7 @@ async def test_a_lost_connection_while_nothing_runs(lab, server):
     name = lab.host("lossy")
     async with lab.connect(name, server=server, shells=2) as node:
         for number in range(3):
-            assert (await node.run(["echo", str(number)])).text == f"{number}\n"
+            await eventually(lambda: _runs(node), 20, f"nothing runs after {number} losses")
             kill_connections(lab, name)
             await eventually(lambda: not lab.connections(name), 10)
         await eventually(lambda: _runs(node), 20)
@@ -142,6 +142,18 @@ async def _refused(node: warmshell.Location) -> bool:
     except ConnectError as error:
         return "refused" in str(error)
     return False
+
+
+async def test_leaving_in_the_moment_of_the_loss(lab, server):
+    name = lab.host("lossy")
+    for number in range(10):
+        async with lab.connect(name, server=server, shells=3) as node:
+            running = [asyncio.create_task(node.run("sleep 1000")) for _ in range(2)]
+            async with node.open(["sleep", "1001"]):
+                kill_connections(lab, name)
+                await asyncio.sleep(0.005 * number)
+        for outcome in await asyncio.gather(*running, return_exceptions=True):
+            assert isinstance(outcome, WarmshellError)
 
 
 # -- a link that is cut ------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from warmshell.connector.ssh_channel import (
 )
 from warmshell.connector.ssh_keeper import Keeper, keeper_line
 from warmshell.connector.ssh_link import Channel, Link, choose
-from warmshell.errors import ConnectError, LocationError, NotSupported, ShellLost
+from warmshell.errors import ClosedError, ConnectError, LocationError, NotSupported, ShellLost
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 from warmshell.protocol.dialect import dialect
 from warmshell.protocol.quoting import quote
@@ -129,15 +129,22 @@ class SshConnector(Connector):
         Raises:
             ConnectError: there is none to be had, or the location is closed.
         """
-        if self._link is None:
+        link = self._link
+        if link is None:
             raise ConnectError("the location is not connected", location=self.name, hint="use 'async with'")
         control = self._session or self._keeper
         if control is None or control.lost is not None:
             if self._connecting is None or self._connecting.done():
                 self._retire()
-                self._connecting = asyncio.ensure_future(self._take_control(self._link))
-            await asyncio.shield(self._connecting)
-        return self._link
+                self._connecting = asyncio.ensure_future(self._take_control(link))
+                self._connecting.add_done_callback(_looked_at)
+            # Not awaited itself: a caller that is cancelled takes it from no other, and closing cancels no caller.
+            connecting = self._connecting
+            await asyncio.wait([connecting])
+            if connecting.cancelled():
+                raise ClosedError("the location was closed", location=self.name)
+            connecting.result()
+        return link
 
     async def _take_control(self, link: Link) -> None:
         if self._server:
@@ -412,6 +419,12 @@ class ChannelProcess(Process):
                 await stream.aclose()
             await self.stdin.aclose()
             await self._channel.aclose()
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """An error that nobody waits for any more is no mistake."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _new_marker() -> bytes:

@@ -69,9 +69,12 @@ trap : HUP INT QUIT TERM PIPE
 test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 "; exit; }
 echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
 while IFS=" " read -r id tag session tenths; do
+    test "$id" != quit || { _warm_end "$_warm_all" 0 5 >/dev/null 2>&1; exit; }
     { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
 done
-_warm_end "$_warm_all" 0 5 >/dev/null 2>&1
+for pause in 1 2 0; do # what had just read its line carries no tag before the second look
+    _warm_end "$_warm_all" 0 5; sleep $pause
+done >/dev/null 2>&1
 """
 
 
@@ -181,6 +184,7 @@ class Keeper:
         if self._stop is not None:
             self._stop()
         with contextlib.suppress(WarmshellError, OSError, TimeoutError):
+            self._process.stdin.send_some(b"quit\n")
             await self._process.stdin.aclose()
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._process.wait()

@@ -145,6 +145,7 @@ class Link:
         self._connections: list[Connection] = []
         self._gone: list[Connection] = []  # which still hold descriptors
         self._starting: set[asyncio.Task[Connection]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._numbers = itertools.count(1)
         self._closed = False
@@ -184,7 +185,7 @@ class Link:
         try:
             while True:
                 self._gone += [c for c in self._connections if not (c.alive or c.used)]
-                self._connections = [c for c in self._connections if c.alive or c.used]
+                self._let_go()
                 for connection in self._connections:
                     if connection.has_room:
                         connection.used += 1
@@ -194,9 +195,20 @@ class Link:
                     raise ConnectError("the connection was closed", location=self._target.name)
                 done, _ = await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    if task.cancelled():
+                        raise ConnectError("the connection was closed", location=self._target.name)
                     task.result()
         finally:
             self._waiting -= 1
+
+    def _let_go(self) -> None:
+        """Forget connections that are gone, and close what is left of them."""
+        gone = [c for c in self._connections if not c.alive and not c.used]
+        self._connections = [c for c in self._connections if c not in gone]
+        for connection in gone:
+            task = asyncio.ensure_future(connection.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def _start_more(self) -> None:
         limits = [c.limit for c in self._connections if c.limit is not None]
