@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
 
+_START_SECONDS = 3.0  # that closing waits for shells which are being started, before it takes their place away
 _TRIES = 3  # shells that may be found gone before a command that had not started
 _FEW, _LONG = 64, 2048  # words, and bytes of them, with which no limit of the kernel can be near
 _MARKER_STDIN = 256 * 1024  # bytes that are handed through a shell; more gets a process of its own
@@ -39,6 +40,7 @@ class Location:
         self._shells: Shells | None = None
         self._blank: Shells | None = None
         self._open: set[Shell] = set()
+        self._starting: set[asyncio.Future[None]] = set()
         self._closed = False
 
     @property
@@ -53,7 +55,7 @@ class Location:
 
     async def __aenter__(self) -> Self:
         await self._connector.deploy()
-        self._shells = Shells(lambda: self._connector.lane(self._shell), self._limits)
+        self._shells = Shells(lambda: self.lane(self._shell), self._limits)
         return self
 
     async def __aexit__(
@@ -68,6 +70,8 @@ class Location:
             await shielded(self._close())
 
     async def _close(self) -> None:
+        if self._starting:
+            await asyncio.wait(self._starting, timeout=_START_SECONDS)
         for shell in list(self._open):
             await shell.aclose()
         for shells in (self._shells, self._blank):
@@ -155,7 +159,7 @@ class Location:
         if command.env_only is None:
             return self._shells
         if self._blank is None:
-            self._blank = Shells(lambda: self._connector.lane(self._shell, blank=True), self._limits)
+            self._blank = Shells(lambda: self.lane(self._shell, blank=True), self._limits)
         return self._blank
 
     def _check_size(self, command: Command) -> None:
@@ -229,16 +233,31 @@ class Location:
 
         return Shell(self, shell or self._shell)
 
-    async def lane(self, shell: str) -> Lane:
-        """A warm shell for one caller alone.
+    async def lane(self, shell: str, *, blank: bool = False) -> Lane:
+        """One more warm shell, for the caller alone.
 
         Raises:
-            ClosedError: the location is closed.
+            ClosedError: the location is closed, or was while the shell started.
             ConnectError: it cannot be started.
         """
+        self._check_open()
+        started = asyncio.get_running_loop().create_future()
+        self._starting.add(started)
+        try:
+            lane = await self._connector.lane(shell, blank=blank)
+            try:
+                self._check_open()
+            except ClosedError:
+                await shielded(lane.aclose())
+                raise
+            return lane
+        finally:
+            self._starting.discard(started)
+            started.set_result(None)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the location is closed")
-        return await self._connector.lane(shell)
 
     def adopt(self, shell: Shell) -> None:
         """Close this shell when the location is closed."""

@@ -219,3 +219,54 @@ def test_a_present_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     assert "cwd=" in told
     assert where == "/"
     client.nothing_left()
+
+
+@FRAMINGS
+async def test_closed_in_any_turn_of_starting_nothing_stays_open(framing: str) -> None:
+    """And nothing that was being started goes on beyond the location's end."""
+
+    async def in_a_shell(node: warmshell.Location) -> None:
+        async with node.shell() as shell:
+            await shell.run("echo x")
+
+    before = _descriptors()
+    for turn in range(40):
+        async with warmshell.connect("local:", framing=framing) as node:
+            others = asyncio.all_tasks()
+            callers = [asyncio.create_task(node.run("echo x")) for _ in range(3)]
+            callers.append(asyncio.create_task(in_a_shell(node)))
+            callers.append(asyncio.create_task(node.run("echo x", env_only={})))
+            await _turns(turn)
+        for outcome in await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 20):
+            if isinstance(outcome, BaseException):
+                assert isinstance(outcome, (warmshell.ClosedError, warmshell.ShellLost)), repr(outcome)
+        assert asyncio.all_tasks() <= others, turn
+        assert _descriptors() == before, turn
+
+
+async def test_a_shell_without_descriptors_for_its_state_is_no_shell() -> None:
+    body = """
+    import contextlib, resource
+
+    async def main():
+        async with warmshell.connect("local:?framing=pipes") as node:
+            await node.run("true")
+            refused = 0
+            for few in range(30):
+                before = len(os.listdir("/proc/self/fd"))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (before + few, 4096))
+                try:
+                    async with node.shell() as shell:
+                        await shell.run("true")
+                except warmshell.ConnectError:
+                    refused += 1
+                resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096))
+                assert len(os.listdir("/proc/self/fd")) == before, few
+            say("refused" if 0 < refused < 30 else str(refused))
+
+    asyncio.run(main())
+    """
+    client = Client(body)
+    status, out, err = client.end(60)
+    assert (status, out, err) == (0, "refused\n", "")
+    client.nothing_left()

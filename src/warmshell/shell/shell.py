@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from warmshell.command import Command, Result, Words
-from warmshell.errors import ClosedError, CommandTimeout, NotSupported, ShellLost
+from warmshell.errors import ClosedError, CommandTimeout, ConnectError, NotSupported, ShellLost, WarmshellError
 from warmshell.protocol import state
 from warmshell.protocol.quoting import quote, quote_all
 from warmshell.protocol.request import Body, assignments, enter, stateful_body
@@ -60,14 +60,17 @@ class Shell:
     async def __aenter__(self) -> Self:
         self._lane = await self._location.lane(self._shell)
         self._location.adopt(self)
-        if self._lane.own_pipes:
-            self._snapshots = Snapshots(state.dump(self._lane.dialect))
-        if self._copied is not None:
-            try:
+        try:
+            if self._lane.own_pipes:
+                self._snapshots = Snapshots(state.dump(self._lane.dialect))
+            if self._copied is not None:
                 await self._execute(self._lane, Command("restore"), stateful_body(self._copied, self._lane.dialect))
-            except BaseException:
-                await shielded(self.aclose())
-                raise
+        except BaseException as error:
+            await shielded(self.aclose())
+            if isinstance(error, OSError) and not isinstance(error, WarmshellError):
+                why = f"no shell could be started: {error.strerror}"
+                raise ConnectError(why, location=self._location.name) from error
+            raise
         return self
 
     async def __aexit__(
@@ -239,8 +242,13 @@ class Snapshots:
 
     def __init__(self, dump: bytes) -> None:
         self._dump = dump
-        self._fds = [os.memfd_create("state", os.MFD_CLOEXEC) for _ in range(2)]
         self._running: Execution | None = None
+        self._fds = [os.memfd_create("state", os.MFD_CLOEXEC)]
+        try:
+            self._fds.append(os.memfd_create("state", os.MFD_CLOEXEC))
+        except OSError:
+            self.close()
+            raise
 
     def prelude(self) -> bytes:
         """Shell text that writes the state into the next file."""
