@@ -303,9 +303,14 @@ class PipeLane(Lane):
     async def _end_processes(self, execution: Execution | None, grace: float) -> None:
         child = self._child
         if child is not None and child.returncode is None:
-            tag = execution.tag if execution is not None and not execution.keeps_state else self.token
-            sids = [child.pid] if execution is not None and execution.keeps_state else []
-            await self._host.end([child], [tag], sids=sids, grace=grace)
+            tags, sids = [self.token], []
+            if execution is not None and not execution.keeps_state:
+                # The shell's own forks carry its first tag: one that it made while it died is nobody's child, and
+                # would open the command's pipe by a number that is another pipe's by then.
+                tags = [execution.tag, self.token + b".0"]
+            elif execution is not None:
+                sids = [child.pid]
+            await self._host.end([child], tags, sids=sids, grace=grace)
             await child.wait()
         elif self._keeps_state:
             await self._host.end([], [self.token], grace=grace)
