@@ -40,6 +40,7 @@ class TestAsyncsshServer(Asyncssh, Ssh):
 class TestAsyncsshMarkers(Asyncssh, ExactBytes, Stdin, Processes):
     server = False
     late_output_is_apart = False
+    test_writing_to_one_that_reads_no_more = Ssh.test_writing_to_one_that_reads_no_more
 
 
 def over(lab: Lab, where: str = "hostA", **options: Any) -> warmshell.Location:

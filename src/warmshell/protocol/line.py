@@ -14,7 +14,8 @@ from .quoting import one_line, quote
 from .request import TAG, assignments, through_env
 
 # Names that no environment brings along: an exported variable would reach the command with the reader's value.
-READER = b"IFS= read -r _warm_line&&_warm_nl='\n'&&eval \"$_warm_line\""
+# In another locale, bash's read drops a \x01 behind the beginning of a character.
+READER = b"LC_ALL=C IFS= read -r _warm_line&&_warm_nl='\n'&&eval \"$_warm_line\""
 
 
 def reader_words() -> list[bytes]:
