@@ -55,7 +55,7 @@ def _local(url: str, options: dict[str, Any]) -> Connector:
 
 
 def _ssh(url: str, options: dict[str, Any]) -> Connector:
-    from warmshell.connector.ssh import make
+    from warmshell.connector.ssh_url import make
 
     own = {name: options.pop(name) for name in list(options) if name in _SSH}
     return make(url, {**own, "shell": options.get("shell", "sh")})
