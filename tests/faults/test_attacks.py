@@ -270,3 +270,20 @@ async def test_a_shell_without_descriptors_for_its_state_is_no_shell() -> None:
     status, out, err = client.end(60)
     assert (status, out, err) == (0, "refused\n", "")
     client.nothing_left()
+
+
+def test_a_client_that_changed_its_user_uses_markers() -> None:
+    """The kernel then keeps its descriptors from all others, its own shells included."""
+    body = """
+    import ctypes
+    from warmshell.connector.local import LocalConnector
+
+    say(LocalConnector().framing)
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    else:
+        assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # what the kernel does to it then
+    say(LocalConnector().framing)
+    """
+    status, out, err = Client(body).end(30)
+    assert (status, out, err) == (0, "pipes\nmarkers\n", "")

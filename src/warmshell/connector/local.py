@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -119,7 +120,7 @@ class LocalConnector(Connector):
         """The framing of its shells."""
         if self._framing != "auto":
             return self._framing
-        return "pipes" if os.path.exists(f"/proc/{os.getpid()}/fd") else "markers"
+        return "pipes" if _shares_descriptors() else "markers"
 
     @property
     def host(self) -> LocalHost:
@@ -141,7 +142,7 @@ class LocalConnector(Connector):
         except OSError as error:  # the present directory is gone, or no process or descriptor is left
             raise ConnectError(
                 f"no commands can be started here: {error.strerror}", location=self.name,
-                hint="the present directory may have been removed: give cwd=",
+                hint="the present directory was removed: give cwd=" if error.errno == errno.ENOENT else None,
             ) from error  # fmt: skip
         self._watch = Watch()
 
@@ -285,6 +286,14 @@ class LocalConnector(Connector):
     def room(self) -> int:
         own = sum(len(name) + len(value) + 10 for name, value in os.environb.items())
         return os.sysconf("SC_ARG_MAX") - own - _ENVIRONMENT_SPARE
+
+
+def _shares_descriptors() -> bool:
+    """Whether shells may open this process's descriptors: not without ``/proc``, nor once it has changed its user."""
+    try:
+        return os.stat(f"/proc/{os.getpid()}/fd").st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def workdir_error(cwd: bytes, error: OSError, command: str | None, location: str) -> WorkdirError:
