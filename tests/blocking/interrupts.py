@@ -34,6 +34,9 @@ class Started:
 def interrupting(started: Started, signum: int = signal.SIGINT) -> Iterator[None]:
     """Interrupt this thread, the main one, once the command has started."""
     main = threading.get_ident()
+    before = signal.getsignal(signum)
+    if signum == signal.SIGINT:  # whatever else ran in this process has made of it
+        signal.signal(signum, signal.default_int_handler)
 
     def send() -> None:
         started.wait()
@@ -45,6 +48,7 @@ def interrupting(started: Started, signum: int = signal.SIGINT) -> Iterator[None
         yield
     finally:
         thread.join()
+        signal.signal(signum, before)
 
 
 def is_running(pid: int) -> bool:
