@@ -57,7 +57,24 @@ if TYPE_CHECKING:
 
 _READ = 64 * 1024
 _BURST = 1024 * 1024  # read from one pipe before other lanes get their turn
+_GET_PIPE_SIZE = 1032  # F_GETPIPE_SZ, which Python names from 3.10 on
 _WORDS = 1000  # bytes kept of what a shell says of its own accord
+
+
+def _beyond(fd: int, size: int) -> bytes:
+    """What else an ended command can have left in a pipe that it made larger, after so many bytes of it."""
+    data = b""
+    try:
+        room = fcntl.fcntl(fd, _GET_PIPE_SIZE) - size
+        while room > 0:
+            piece = os.read(fd, room)
+            if not piece:
+                break
+            data += piece
+            room -= len(piece)
+    except OSError:  # no more is there
+        pass
+    return data
 
 
 class Engine:
@@ -210,7 +227,7 @@ class Engine:
         left = [b"", b""]
         for index in range(outputs):
             data, held = self._pipes[index].drain()
-            left[index] = data
+            left[index] = data + _beyond(self._pipes[index].fd, len(data)) if held else data
             if held:
                 self._renew(index)
         return left[0], left[1]
