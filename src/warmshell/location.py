@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from warmshell.command import Command, Result, Words
-from warmshell.errors import ClosedError, CommandTimeout, CommandTooLong, ShellLost
+from warmshell.errors import BusyError, ClosedError, CommandTimeout, CommandTooLong, ShellLost
 from warmshell.protocol.quoting import too_long
 from warmshell.shell.lane import NoDirectory
 from warmshell.shell.shells import Limits, Shells, ShellStatistics
@@ -54,6 +54,9 @@ class Location:
         return self._connector
 
     async def __aenter__(self) -> Self:
+        self._check_open()
+        if self._shells is not None:
+            raise BusyError("the location is connected already")
         await self._connector.deploy()
         self._shells = Shells(lambda: self.lane(self._shell), self._limits)
         return self

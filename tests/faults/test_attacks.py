@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import warmshell
+from warmshell.testing import eventually_sync
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -287,3 +289,59 @@ def test_a_client_that_changed_its_user_uses_markers() -> None:
     """
     status, out, err = Client(body).end(30)
     assert (status, out, err) == (0, "pipes\nmarkers\n", "")
+
+
+async def test_all_of_a_pipe_that_the_command_made_larger_is_read(tmp_path: Path) -> None:
+    """Also if this loop was busy with something else, so that all of it is still there when the status comes."""
+    program = "import fcntl,os,sys;fcntl.fcntl(1,1031,1<<20);os.write(1,b'x'*1000000);open(sys.argv[1],'x').close()"
+    async with warmshell.connect("local:", framing="pipes", shells=1) as node:
+        for number in range(2):
+            written = tmp_path / str(number)
+            words = [sys.executable, "-S", "-c", program, written]
+            running = asyncio.create_task(node.run(words, timeout=60))
+            while not node.statistics().busy:
+                await asyncio.sleep(0)
+            eventually_sync(lambda: written.exists() and not _is_running(written), 20)  # noqa: B023
+            assert len((await running).stdout) == 1_000_000
+            assert (await node.run("echo next", timeout=60)).stdout == b"next\n"
+
+
+def _is_running(word: Path) -> bool:
+    """Whether a process has this word."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and os.fsencode(word) + b"\0" in (entry / "cmdline").read_bytes():
+                return True
+    return False
+
+
+def test_where_no_status_can_be_had_no_process_is_started() -> None:
+    body = """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    async def main():
+        async with warmshell.connect("local:") as node:
+            say(str((await node.run(["false"])).returncode))
+            for attempt in (node.open(["false"]).__aenter__(), node.run(["false"], pty=True)):
+                try:
+                    await attempt
+                except warmshell.NotSupported as error:
+                    say(str(error))
+
+    asyncio.run(main())
+    """
+    client = Client(body)
+    status, out, _err = client.end(30)
+    assert status == 0
+    assert out.startswith("1\n")
+    assert out.count("SIGCHLD") == 4
+    client.nothing_left()
+
+
+async def test_a_location_is_entered_once() -> None:
+    async with warmshell.connect("local:") as node:
+        with pytest.raises(warmshell.BusyError):
+            await node.__aenter__()
+        assert (await node.run("echo still")).stdout == b"still\n"
+    with pytest.raises(warmshell.ClosedError):
+        await node.__aenter__()

@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import struct
 import termios
 from collections.abc import Mapping
@@ -196,6 +197,11 @@ class LocalConnector(Connector):
 
     async def open(self, command: Command) -> Process:
         host = self.host
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            raise NotSupported(
+                "this program ignores SIGCHLD, so that the kernel tells it the status of no process of its own",
+                command=str(command), location=self.name, hint="signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+            )  # fmt: skip
         token = host.new_token()
         if command.user is None:
             argv = [b"sh", b"-c", command.script] if command.script is not None else list(command.argv)
