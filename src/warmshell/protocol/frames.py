@@ -94,18 +94,39 @@ class FrameDecoder:
         Raises:
             ValueError: a frame longer than allowed: the peer speaks something else.
         """
-        buffer = self._buffer
-        buffer += data
-        frames = []
-        at = 0
-        while len(buffer) - at >= HEADER.size:
-            length, kind, subshell = HEADER.unpack_from(buffer, at)
-            if length > MAX_PAYLOAD:
-                raise ValueError(f"a frame of {length:,} bytes; {MAX_PAYLOAD:,} at most")
+        frames: list[tuple[int, int, bytes]] = []
+        at = self._complete(data, frames) if self._buffer else 0
+        size = len(data)
+        while size - at >= HEADER.size:
+            length, kind, subshell = _header(data, at)
             end = at + HEADER.size + length
-            if end > len(buffer):
+            if end > size:
                 break
-            frames.append((kind, subshell, bytes(buffer[at + HEADER.size : end])))
+            frames.append((kind, subshell, data[at + HEADER.size : end]))
             at = end
-        del buffer[:at]
+        if at < size:
+            self._buffer += memoryview(data)[at:]
         return frames
+
+    def _complete(self, data: bytes, frames: list[tuple[int, int, bytes]]) -> int:
+        """Complete the frame that is held; returns how many of the bytes are its."""
+        buffer = self._buffer
+        taken = max(0, HEADER.size - len(buffer))
+        buffer += data[:taken]
+        if len(buffer) < HEADER.size:
+            return len(data)
+        length, kind, subshell = _header(buffer, 0)
+        missing = HEADER.size + length - len(buffer)
+        buffer += memoryview(data)[taken : taken + missing]
+        if len(data) < taken + missing:
+            return len(data)
+        frames.append((kind, subshell, bytes(memoryview(buffer)[HEADER.size :])))
+        self._buffer = bytearray()
+        return taken + missing
+
+
+def _header(data: bytes | bytearray, at: int) -> tuple[int, int, int]:
+    length, kind, subshell = HEADER.unpack_from(data, at)
+    if length > MAX_PAYLOAD:
+        raise ValueError(f"a frame of {length:,} bytes; {MAX_PAYLOAD:,} at most")
+    return length, kind, subshell
