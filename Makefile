@@ -36,7 +36,8 @@ format: $(ready)-lint ## let ruff format and mend
 	$(bin)/ruff check --fix $(code)
 	$(bin)/ruff format $(code)
 
-bench: $(ready)-bench ## measure against peers; results go to bench/results/local-latest
+# The peers of the ssh theme are many packages: they are installed when it is asked for.
+bench: $(ready)-bench$(if $(findstring ssh,$(ARGS)),-ssh) ## measure against peers: ARGS=--quick, ARGS='--only ssh' …
 	$(bin)/python -m bench $(ARGS)
 
 setup: $(ready) $(ready)-test $(ready)-lint $(ready)-bench ## all of the above's set-up, and nothing else
@@ -63,3 +64,7 @@ $(ready)-lint: pyproject.toml tests/setup/venv.sh
 $(ready)-bench: pyproject.toml tests/setup/venv.sh
 	tests/setup/venv.sh bench
 	@touch $@ $(ready)
+
+$(ready)-bench-ssh: pyproject.toml tests/setup/venv.sh
+	tests/setup/venv.sh bench-ssh
+	@touch $@ $(ready) $(ready)-bench

@@ -6,11 +6,12 @@ import gc
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
+from bench.cpu import Meter
 from bench.model import Block, Case, Contender, Outcome, Report, Sample, judge
 from bench.quiet import Others, Patience
-from warmshell.cli.usage import CpuMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,19 +50,19 @@ async def measure(
         ]
         while len(report.others) < rounds:
             say(f"{case.name}: round {len(report.others) + 1} of {rounds}")
-            share = await _round(entries, patience or Patience(0), say)
+            share = await _round(entries, patience or Patience(0), say, each=case.each)
             if share is not None:
                 report.others.append(share)
     report.verdicts = [judge(target, report) for target in case.targets]
     return report
 
 
-async def _round(entries: list[_Entry], patience: Patience, say: Callable[[str], None]) -> float | None:
+async def _round(entries: list[_Entry], patience: Patience, say: Callable[[str], None], *, each: bool) -> float | None:
     """Every contender once; the share of other work, or ``None`` for a round that is not to count."""
     await patience.wait()
     others, start = Others(), time.monotonic()
     for entry in entries:
-        await _turn(entry, say)
+        await _turn(entry, say, each=each)
     share = others.share()
     if patience.accepts(share, time.monotonic() - start):
         return share or 0.0
@@ -110,21 +111,29 @@ async def _open(
     return entry
 
 
-async def _turn(entry: _Entry, say: Callable[[str], None]) -> None:
+async def _turn(entry: _Entry, say: Callable[[str], None], *, each: bool) -> None:
     if entry.outcome.error is not None:
         return
     gc.collect()
     try:
-        sample = await timed(entry.block, entry.count)
+        sample = await timed(entry.block, entry.count, each=each)
     except Exception as error:  # noqa: BLE001 - as above
         _failed(entry.outcome, error, say)
         return
     entry.outcome.samples.append(sample)
 
 
-async def timed(block: Block, count: int) -> Sample:
-    """One round of a block: seconds and CPU seconds per operation, or what the block measured itself."""
-    meter = CpuMeter()
+async def timed(block: Block, count: int, *, each: bool = False) -> Sample:
+    """One round of a block: seconds and CPU seconds per operation, or what the block measured itself.
+
+    Args:
+        block: what to do.
+        count: how many operations.
+        each: time every operation by itself, for their median: what disturbs a few of them does not count then.
+    """
+    if each:
+        return await _timed_each(block, count)
+    meter = Meter()
     start = time.perf_counter()
     reading = await block(count)
     seconds = time.perf_counter() - start
@@ -132,6 +141,15 @@ async def timed(block: Block, count: int) -> Sample:
     if reading is not None:
         return Sample(reading.value, reading.cpu, reading.memory)
     return Sample(seconds / count, cpu / count)
+
+
+async def _timed_each(block: Block, count: int) -> Sample:
+    meter, times = Meter(), []
+    for _ in range(count):
+        start = time.perf_counter()
+        await block(1)
+        times.append(time.perf_counter() - start)
+    return Sample(median(times), meter.read() / count)
 
 
 def _failed(outcome: Outcome, error: Exception, say: Callable[[str], None]) -> None:

@@ -61,6 +61,13 @@ def _peers() -> list[str]:
     ]
 
 
+def ssh_peers() -> str:
+    """The versions of what the ssh theme compares with."""
+    client = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False) if shutil.which("ssh") else None
+    names = ("asyncssh", "paramiko", "fabric", "mitogen", "execnet")
+    return ", ".join([client.stderr.partition(",")[0] if client else "no ssh", *(f"{n} {_package(n)}" for n in names)])
+
+
 def _package(name: str) -> str:
     try:
         return version(name)

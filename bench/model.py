@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from warmshell.cli.plot import Kind
 
-Unit = Literal["command", "gigabyte", "bytes", "cpu"]
-"""What one value is: seconds per command, seconds per GB, bytes, or CPU seconds. Less is better in all."""
+Unit = Literal["command", "gigabyte", "batch", "bytes", "cpu", "failures"]
+"""What one value is: seconds per command, per GB or per batch of commands, bytes, CPU seconds, or the share of commands
+that failed. Less is better in all."""
 
 Metric = Literal["value", "cpu", "memory"]
 
@@ -83,6 +84,7 @@ class Case:
     targets: Sequence[Target]
     ours: str
     points: bool  # the contenders are points of a line: their names are its x values
+    each: bool = False  # every operation is timed by itself, and a round's figure is their median
 
 
 CASES: dict[str, Case] = {}
@@ -101,6 +103,7 @@ def case(
     targets: Sequence[Target] = (),
     ours: str = "Warmshell",
     points: bool = False,
+    each: bool = False,
 ) -> Callable[[Callable[[], list[Contender]]], Callable[[], list[Contender]]]:
     """Registers a function that returns the contenders of a case."""
 
@@ -108,7 +111,9 @@ def case(
         if name in CASES:
             raise ValueError(f"two cases are named {name}")
         smaller = max(1, count // 5) if quick is None else quick
-        CASES[name] = Case(name, theme, title, text, contenders, unit, count, smaller, rounds, targets, ours, points)
+        CASES[name] = Case(
+            name, theme, title, text, contenders, unit, count, smaller, rounds, targets, ours, points, each
+        )
         return contenders
 
     return register

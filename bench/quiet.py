@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from bench.cpu import Meter
 from bench.machine import cpus
-from warmshell.cli.usage import CpuMeter
 
 LIMIT = 0.1  # share of all CPUs that other work may take
 _LOOK = 0.5  # seconds of one look at an idle harness
@@ -18,7 +18,7 @@ class Others:
     """The CPU that others take from now on."""
 
     def __init__(self) -> None:
-        self._busy, self._start, self._own = busy_seconds(), time.monotonic(), CpuMeter()
+        self._busy, self._start, self._own = busy_seconds(), time.monotonic(), Meter()
 
     def share(self) -> float | None:
         """Their share of all CPUs since then; ``None`` where the system does not tell."""

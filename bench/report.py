@@ -19,12 +19,15 @@ _TITLES = {
     "output": "Much output",
     "scale": "Scale: many shells, long queues",
     "startup": "Starting",
+    "ssh": "Commands at a host by SSH",
 }
 _AXES: dict[Unit, str] = {
     "command": "milliseconds per command, logarithmic; less is better",
     "gigabyte": "MB per second; more is better",
-    "bytes": "kB per shell; less is better",
+    "batch": "milliseconds for all of them, logarithmic; less is better",
+    "bytes": "kB; less is better",
     "cpu": "milliseconds of CPU; less is better",
+    "failures": "commands of 100 that failed; less is better",
 }
 
 
@@ -42,6 +45,8 @@ def size(value: float) -> str:
 
 def shown(value: float, unit: Unit) -> str:
     """A value with its unit."""
+    if unit == "failures":
+        return f"{short(value * 100)} %"
     return size(value) if unit == "bytes" else seconds(value)
 
 
@@ -53,15 +58,18 @@ def rate(value: float, unit: Unit) -> str:
 # --- Markdown
 
 
-def markdown(data: dict[str, Any], reports: list[Report], plots: str) -> str:
+def markdown(data: dict[str, Any], reports: list[Report], plots: str, command: str = "make bench ARGS=--docs") -> str:
     """The whole page.
 
     Args:
         data: the facts about the machine and the run.
         reports: what was measured.
         plots: the folder of the plots, as seen from the page; each is named after its theme.
+        command: what writes the page.
     """
-    parts = [_HEAD, _facts(data), "## Targets\n", targets(reports)]
+    head = "# Benchmarks: SSH\n" if _themes(reports) == ["ssh"] else "# Benchmarks\n"
+    written = f"<!-- Written by `{command}`; do not edit. -->\n"
+    parts = [head, written, _HEAD, _facts(data), "## Targets\n", targets(reports)]
     for theme in _themes(reports):
         parts.append(f"## {_TITLES.get(theme, theme)}\n")
         parts.append(f"![{_TITLES.get(theme, theme)}]({plots}{theme}.svg)\n")
@@ -71,15 +79,11 @@ def markdown(data: dict[str, Any], reports: list[Report], plots: str) -> str:
     return "\n".join(part for part in parts if part)
 
 
-_HEAD = """# Benchmarks
-
-<!-- Written by `make bench ARGS=--docs`; do not edit. -->
-
-Every figure is the median over several rounds; in each round all contenders take their turn, one after
+_HEAD = """Every figure is the median over several rounds; in each round all contenders take their turn, one after
 the other, after a warm-up. A ratio is taken within each round, then the median of the ratios is given with
 their lowest and highest: a slow minute of the machine touches both sides of a ratio, so compare ratios, not
-absolute times. CPU is that of the client and of everything it started. A *floor* does less than any of the
-others has to do: it shows what this machine makes possible at all.
+absolute times. CPU is that of the client and of everything it started, servers included. A *floor* does less
+than any of the others has to do: it shows what this machine makes possible at all.
 """
 
 
@@ -122,22 +126,22 @@ def targets(reports: Iterable[Report]) -> str:
     for report in reports:
         for verdict in report.verdicts:
             reached = {True: "**yes**", False: "**no**", None: "not measured"}[verdict.reached]
-            words = f"| {report.name} | {verdict.text} | {_measured(verdict)} | {_floor(verdict)} | {reached} |"
-            rows.append(words)
+            cells = [report.name, verdict.text, _measured(verdict, report.unit), _floor(verdict), reached]
+            rows.append("| " + " | ".join(cells) + " |")
     return "\n".join([*rows, ""])
 
 
-def _measured(verdict: Verdict) -> str:
+def _measured(verdict: Verdict, unit: Unit) -> str:
     if verdict.value is None or verdict.low is None or verdict.high is None:
         return "-"
-    value, low, high = (_figure(verdict, figure) for figure in (verdict.value, verdict.low, verdict.high))
+    value, low, high = (_figure(verdict, figure, unit) for figure in (verdict.value, verdict.low, verdict.high))
     return f"{value} ({low} to {high})"
 
 
-def _figure(verdict: Verdict, value: float) -> str:
+def _figure(verdict: Verdict, value: float, unit: Unit) -> str:
     if verdict.is_ratio:
         return f"{short(value)} x"
-    return size(value) if verdict.metric == "memory" else seconds(value)
+    return {"memory": size, "cpu": seconds}.get(verdict.metric, lambda figure: shown(figure, unit))(value)
 
 
 def _floor(verdict: Verdict) -> str:
@@ -173,6 +177,7 @@ def _columns(report: Report) -> list[tuple[str, Any]]:
     ]
     if unit in {"command", "gigabyte"}:
         columns.append(("rate", lambda outcome, _: rate(outcome.middle(), unit)))
+    if unit in {"command", "gigabyte"} and any(outcome.figures("cpu") for outcome in report.outcomes):
         columns.append((f"CPU{per}", lambda outcome, _: "" if outcome.cpu is None else seconds(outcome.cpu)))
     if any(outcome.figures("memory") for outcome in report.outcomes):
         columns.append(("peak memory", lambda outcome, _: size(max(outcome.figures("memory")))))
@@ -222,7 +227,7 @@ def _panel(report: Report) -> Panel:
     if report.points:
         return _line(report)
     rows = [_row(outcome, report.unit) for outcome in _measured_rows(report)]
-    panel = Dots if report.unit == "command" else Bars
+    panel = Dots if report.unit in {"command", "batch"} else Bars
     return panel(report.title, rows, _AXES[report.unit])
 
 
@@ -231,7 +236,7 @@ def _row(outcome: Outcome, unit: Unit) -> Row:
     low, high = min(figures), max(figures)
     if unit == "gigabyte":
         return Row(outcome.name, 1e3 / middle, 1e3 / high, 1e3 / low, outcome.kind, rate(middle, unit))
-    factor = 1e-3 if unit == "bytes" else 1e3
+    factor = {"bytes": 1e-3, "failures": 100.0}.get(unit, 1e3)
     return Row(outcome.name, middle * factor, low * factor, high * factor, outcome.kind, shown(middle, unit))
 
 

@@ -10,10 +10,11 @@ import json
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench import machine
+from bench import machine, ssh_lab
 from bench.harness import measure
 from bench.model import CASES, Case, Report, restore
 from bench.quiet import Patience
@@ -21,15 +22,16 @@ from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
 _THEMES = ("latency", "throughput", "output", "scale", "startup")
+_ASKED_FOR = ("ssh",)  # themes that need servers and many packages: only run when they are named
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the harness; its status tells whether everything that was asked for could be measured."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.docs and options.only:
-        parser.error("--docs is made from a whole run: it does not go with --only")
-    for theme in _THEMES:
+    if options.docs and options.only not in ([], *([theme] for theme in _ASKED_FOR)):
+        parser.error(f"--docs is made from a whole run: it goes with no other --only than {', '.join(_ASKED_FOR)}")
+    for theme in (*_THEMES, *_ASKED_FOR):
         importlib.import_module(f"bench.{theme}")
     chosen = select(options.only)
     if not chosen:
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{one.name:18} {one.theme:11} {one.title}")
         return 0
     _more_descriptors()
-    data = _loaded(options.read) if options.read else asyncio.run(_run(chosen, options))
+    data = _loaded(options.read) if options.read else _measured(chosen, options)
     _write(data, options.output, docs=options.docs)
     return 1 if any(outcome["error"] for report in data["cases"] for outcome in report["outcomes"]) else 0
 
@@ -57,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer operations and rounds: a first look")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every case")
     parser.add_argument(
-        "--output", type=Path, default=_ROOT / "bench/results/local-latest", metavar="DIR",
-        help="where results.json, the tables and the plots go (default: bench/results/local-latest)",
+        "--output", type=Path, metavar="DIR",
+        help="where results.json, the tables and the plots go (default: bench/results/local-latest, for ssh local-ssh)",
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS",
@@ -71,11 +73,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def select(patterns: list[str]) -> list[Case]:
-    """The cases whose name or theme matches; all of them without a pattern."""
+    """The cases whose name or theme matches; without a pattern, all but those that must be asked for."""
+    if not patterns:
+        return [one for one in CASES.values() if one.theme not in _ASKED_FOR]
     return [
         one
         for one in CASES.values()
-        if not patterns or any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in (one.name, one.theme))
+        if any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in (one.name, one.theme))
     ]
 
 
@@ -87,8 +91,15 @@ def _more_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
+    with ssh_lab.running() if any(one.theme == "ssh" for one in cases) else nullcontext():
+        return asyncio.run(_run(cases, options))
+
+
 async def _run(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
     facts, before, start = machine.facts(), machine.load(), time.monotonic()
+    if all(one.theme == "ssh" for one in cases):
+        facts["peers"] = machine.ssh_peers()
     reports: list[Report] = []
     quick, patience = options.quick, 0 if options.quick else options.patience / len(cases)
     for one in cases:
@@ -113,17 +124,21 @@ def _loaded(path: Path) -> dict[str, Any]:
     return data
 
 
-def _write(data: dict[str, Any], output: Path, *, docs: bool) -> None:
+def _write(data: dict[str, Any], output: Path | None, *, docs: bool) -> None:
     reports = [restore(report) for report in data["cases"]]
     pictures = plots(data, reports)
+    name, command = "benchmarks", "make bench ARGS=--docs"
+    if all(report.theme == "ssh" for report in reports):
+        name, command = "benchmarks-ssh", "make bench ARGS='--only ssh --docs'"
+    output = output or _ROOT / "bench/results" / ("local-latest" if name == "benchmarks" else "local-ssh")
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    _pages(output / "benchmarks.md", output, markdown(data, reports, ""), pictures)
+    _pages(output / f"{name}.md", output, markdown(data, reports, "", command), pictures)
     if docs:
-        folder = _ROOT / "docs/benchmarks"
+        folder = _ROOT / "docs" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        _pages(_ROOT / "docs/benchmarks.md", folder, markdown(data, reports, "benchmarks/"), pictures)
+        _pages(_ROOT / f"docs/{name}.md", folder, markdown(data, reports, f"{name}/", command), pictures)
     print(targets(reports))
     print(f"results: {output}")
 

@@ -35,6 +35,11 @@ def _below_seconds() -> float:
     return sum(_ticks(pid) for pid in descendants()) / os.sysconf("SC_CLK_TCK")
 
 
+def tree_seconds(root: int) -> float:
+    """Processor seconds of a process and of everything below it, as far as it lives or was waited for."""
+    return sum(_ticks(pid) for pid in (root, *descendants(root))) / os.sysconf("SC_CLK_TCK")
+
+
 def descendants(root: int | None = None) -> list[int]:
     """The living processes below ``root`` (this process by default); none where there is no ``/proc``."""
     children: dict[int, list[int]] = {}
