@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from warmshell.testing.leaks import check_leaks
+
+# The machine may be busy: speed is never asserted. CI tries the same examples each time, developers always new ones.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady" if os.environ.get("CI") else "busy")
 
 
 @pytest.fixture(autouse=True)

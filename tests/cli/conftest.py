@@ -12,10 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("cli", deadline=None)  # the machine may be busy: speed is never asserted
-settings.load_profile("cli")
 
 WARM = [sys.executable, "-m", "warmshell"]
 
