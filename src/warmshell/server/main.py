@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SWITCH = 0.0005  # seconds after which a busy thread lets the loop have its turn
-_F_SETPIPE_SZ = 1031  # fcntl has its name since Python 3.10
-_CAPACITY = 256 * 1024
 _LOG = "WARMSHELL_SERVER_LOG"
 
 
@@ -86,7 +84,6 @@ def serve(source: int, sink: int, tell: int) -> None:
     sys.setswitchinterval(_SWITCH)
     os.set_blocking(source, False)
     os.set_blocking(sink, False)
-    _widen(sink)
     loop = Loop()
     children = Children(loop)
     session = Session(loop, children, source, sink, lambda token: _write(tell, b"tag " + token + b"\n"))
@@ -95,14 +92,6 @@ def serve(source: int, sink: int, tell: int) -> None:
     session.open()
     loop.run()
     _write(tell, b"quit\n")
-
-
-def _widen(sink: int) -> None:
-    """Have a pipe hold several frames: each that does not fit takes two writes, and a wait between them."""
-    try:  # noqa: SIM105 - contextlib is slow to import
-        fcntl.fcntl(sink, _F_SETPIPE_SZ, _CAPACITY)
-    except OSError:
-        pass  # no pipe, or no more memory for pipes
 
 
 def _on_guard_gone(loop: Loop, tell: int, session: Session) -> None:
