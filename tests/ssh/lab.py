@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,35 @@ def script(name: str, lab: Lab, *words: str) -> None:
     assert done.returncode == 0, f"{name} {' '.join(words)}: {done.stderr}"
 
 
+def free_address() -> str:
+    """A loopback address without a listener.
+
+    By chance, not by pid: a lab whose owner was killed may live on, and pids come again.
+    """
+    for _ in range(100):
+        address = f"127.{random.randint(64, 127)}.{random.randint(1, 254)}.{random.randint(1, 254)}"
+        if not any(listening(address)):
+            return address
+    raise AssertionError("every loopback address seems to be in use")
+
+
+def listening(address: str) -> Iterator[int]:
+    """The ports of this address that somebody listens on."""
+    mark = "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        where, state = line.split()[1], line.split()[3]
+        if where.startswith(f"{mark}:") and state == "0A":
+            yield int(where.partition(":")[2], 16)
+
+
 class Lab:
-    """Hosts of one test process. No two processes of a machine have the same address: it is made of the pid."""
+    """Hosts of one test process, on a loopback address that nobody else listens on."""
 
     def __init__(self) -> None:
-        number = os.getpid()
         self.home = Path(tempfile.mkdtemp(prefix="wlab-", dir="/tmp"))
-        self.address = f"127.{64 + (number >> 16) % 64}.{number >> 8 & 255}.{number & 255}"
+        self.address = free_address()
         self.environment = {
-            "SSHLAB": str(self.home), "SSHLAB_ADDRESS": self.address, "DELAY_SUFFIX": str(number % 16384),
+            "SSHLAB": str(self.home), "SSHLAB_ADDRESS": self.address, "DELAY_SUFFIX": str(random.randrange(16384)),
         }  # fmt: skip
         self.hosts: set[str] = set()
         script("ssh.sh", self, "start")
