@@ -16,7 +16,7 @@ from warmshell.shell.shells import Limits, Shells, ShellStatistics
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from warmshell.connector.base import Connector
+    from warmshell.connector.place import Place
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
@@ -33,8 +33,8 @@ class Location:
     Made by :func:`warmshell.connect`; used as an asynchronous context manager.
     """
 
-    def __init__(self, connector: Connector, *, shell: str = "sh", limits: Limits | None = None) -> None:
-        self._connector = connector
+    def __init__(self, place: Place, *, shell: str = "sh", limits: Limits | None = None) -> None:
+        self._place = place
         self._shell = shell
         self._limits = limits or Limits()
         self._shells: Shells | None = None
@@ -46,18 +46,18 @@ class Location:
     @property
     def name(self) -> str:
         """The location's name, as results and errors give it."""
-        return self._connector.name
+        return self._place.name
 
     @property
-    def connector(self) -> Connector:
-        """The connector that reaches it."""
-        return self._connector
+    def place(self) -> Place:
+        """What reaches it."""
+        return self._place
 
     async def __aenter__(self) -> Self:
         self._check_open()
         if self._shells is not None:
             raise BusyError("the location is connected already")
-        await self._connector.deploy()
+        await self._place.connect()
         self._shells = Shells(lambda: self.lane(self._shell), self._limits)
         return self
 
@@ -80,7 +80,7 @@ class Location:
         for shells in (self._shells, self._blank):
             if shells is not None:
                 await shells.aclose()
-        await self._connector.undeploy()
+        await self._place.aclose()
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Location:
         if len(words) < _FEW and sum(map(len, words)) < _LONG and not command.env and not command.env_only:
             return
         env = {**(command.env_only or {}), **(command.env or {})}
-        why = too_long(words, env, self._connector.room())
+        why = too_long(words, env, self._place.room())
         if why is not None:
             raise CommandTooLong(
                 f"the command is too long for the kernel: {why}", command=str(command), location=self.name,
@@ -179,14 +179,14 @@ class Location:
 
     def _exceeds_shell(self, command: Command) -> bool:
         """Whether the shells' framing cannot carry its standard input."""
-        if command.stdin is None or getattr(self._connector, "framing", "markers") == "pipes":
+        if command.stdin is None or self._place.framing == "pipes":
             return False
         return not isinstance(command.stdin, bytes) or len(command.stdin) > _MARKER_STDIN
 
     async def _run_process(self, command: Command, partial: list[Result]) -> Result:
         from warmshell.shell.one_off import run_process
 
-        return await run_process(self._connector, command, partial)
+        return await run_process(self._place, command, partial)
 
     # -- what went wrong --------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Location:
             )
         command = make_command(what, options)
         self._check_size(command)
-        process = await self._connector.open(command)
+        process = await self._place.open(command)
         try:
             yield process
         finally:
@@ -247,7 +247,7 @@ class Location:
         started = asyncio.get_running_loop().create_future()
         self._starting.add(started)
         try:
-            lane = await self._connector.lane(shell, blank=blank)
+            lane = await self._place.lane(shell, blank=blank)
             try:
                 self._check_open()
             except ClosedError:

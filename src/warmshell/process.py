@@ -96,7 +96,7 @@ class ByteSendStream(ABC):
 
 
 class Process(ABC):
-    """A running program at a location: the one thing that a connector must be able to open.
+    """A running program at a location: the one thing that a place must be able to open.
 
     Attributes:
         stdin: what the program reads.

@@ -361,7 +361,7 @@ def public(kind: type) -> set[str]:
 @pytest.mark.parametrize(
     ("twin", "own", "elsewhere"),
     [
-        (warmshell.Location, blocking.Location, {"connector", "lane", "adopt", "disown"}),
+        (warmshell.Location, blocking.Location, {"place", "lane", "adopt", "disown"}),
         (warmshell.Shell, blocking.Shell, {"state", "copy_lane"}),
         (warmshell.Process, blocking.Process, set()),
         (warmshell.Pool, blocking.Pool, set()),

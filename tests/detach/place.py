@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from warmshell.child import shell_status
-from warmshell.connector.base import Connector
+from warmshell.connector import place as backend
 from warmshell.errors import ClosedError
 from warmshell.fdstream import FdReceiveStream, FdSendStream
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
@@ -170,7 +170,7 @@ class Place:
         return session
 
 
-class PlaceConnector(Connector):
+class FarPlace(backend.Place):
     """A location at such a place."""
 
     def __init__(self, place, **options):
@@ -178,12 +178,15 @@ class PlaceConnector(Connector):
         self.place = place
         self.options = options
         self.session = None
-        self.framing = "server"
 
-    async def deploy(self, *, external=False):
+    @property
+    def framing(self):
+        return "server"
+
+    async def connect(self):
         self.session = await self.place.session(**self.options)
 
-    async def undeploy(self, *, external=False):
+    async def aclose(self):
         await self.session.aclose()
 
     async def open(self, command):

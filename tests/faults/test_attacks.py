@@ -278,14 +278,14 @@ def test_a_client_that_changed_its_user_uses_markers() -> None:
     """The kernel then keeps its descriptors from all others, its own shells included."""
     body = """
     import ctypes
-    from warmshell.connector.local import LocalConnector
+    from warmshell.connector.local import LocalPlace
 
-    say(LocalConnector().framing)
+    say(LocalPlace().framing)
     if os.geteuid() == 0:
         os.setuid(65534)
     else:
         assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # what the kernel does to it then
-    say(LocalConnector().framing)
+    say(LocalPlace().framing)
     """
     status, out, err = Client(body).end(30)
     assert (status, out, err) == (0, "pipes\nmarkers\n", "")

@@ -18,7 +18,7 @@ KILLS = 200
 
 def victims(node: warmshell.Location) -> list[int]:
     """The process ids of the location's warm shells: the children that are session leaders and carry its tag."""
-    token = node.connector.host.token
+    token = node.place.host.token
     found = []
     for name in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         try:

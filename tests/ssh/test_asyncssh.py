@@ -207,7 +207,7 @@ async def test_the_cheapest_cipher_unless_the_configuration_chooses(lab, tmp_pat
     async def cipher(**options: Any) -> str:
         async with over(lab, **options) as node:
             await node.run(["true"])
-            [connection] = node._connector._link._connections
+            [connection] = node._place._link._connections
             return connection.ssh.get_extra_info("send_cipher")
 
     assert await cipher() == GCM
@@ -221,7 +221,7 @@ async def test_the_cheapest_cipher_unless_the_configuration_chooses(lab, tmp_pat
 
 async def channel(node: warmshell.Location, line: bytes) -> Any:
     """A process of the transport itself, whose reader has been given a line."""
-    opened = await node._connector._link.channel()
+    opened = await node._place._link.channel()
     await opened.process.stdin.send(line + b"\n")
     return opened
 
@@ -323,7 +323,7 @@ async def test_a_host_that_turns_connections_away_is_asked_again(lab):
 async def test_a_cancelled_opening_leaves_no_session(lab):
     name = lab.host("hostTwo", "MaxSessions 2")
     async with over(lab, name) as node:
-        link = node._connector._link
+        link = node._place._link
         for turns in range(12):
             opening = asyncio.ensure_future(link.channel())
             for _ in range(turns):

@@ -60,7 +60,7 @@ def config(lab: Lab, tmp_path: Path) -> str:
 async def test_two_hosts_and_one_through_the_other(lab, server):
     async with lab.connect("hostA", server=server) as a, lab.connect("hostB-via-A", server=server) as b:
         assert (await host(a), await host(b)) == ("hostA", "hostB")
-        assert a.connector.framing == ("server" if server else "markers")
+        assert a.place.framing == ("server" if server else "markers")
 
 
 async def test_a_tunnel_given_as_an_option(lab):

@@ -27,7 +27,7 @@ async def test_every_login_shell(lab, account, server):
     """One connection, all the ways of running: warm, in a process of its own, with streams and without."""
     async with lab.connect(f"{account}@hostA", server=server, shells=2) as node:
         expected = "server" if server and account != "warm-quiet" else "markers"
-        assert node.connector.framing == expected
+        assert node.place.framing == expected
         assert (await node.run(["id", "-un"])).text == f"{account}\n"
         result = await node.run("cat; echo err >&2; exit 3", stdin=BYTES)
         assert (result.returncode, result.stdout, result.stderr) == (3, BYTES, b"err\n")
@@ -58,7 +58,7 @@ async def test_every_login_shell_ends_what_it_started(lab, account, server):
 
 async def test_no_python_is_looked_for_where_that_was_said(lab):
     async with lab.connect(server=False) as node:
-        assert node.connector.framing == "markers"
+        assert node.place.framing == "markers"
         assert not [words for words in lab.sessions().values() if "python" in words]
 
 

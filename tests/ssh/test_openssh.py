@@ -257,7 +257,7 @@ def test_the_helper_that_has_no_file_says_nothing(tmp_path):
 
 
 def target(url, **given):
-    return connect(url, **given).connector._target
+    return connect(url, **given).place._target
 
 
 def test_urls():

@@ -9,7 +9,7 @@ from warmshell.location import Location
 from warmshell.shell.shells import Limits
 
 if TYPE_CHECKING:
-    from warmshell.connector.base import Connector
+    from warmshell.connector.place import Place
 
 
 def connect(where: str = "local:", **options: Any) -> Location:
@@ -18,16 +18,16 @@ def connect(where: str = "local:", **options: Any) -> Location:
     Args:
         where: a URL (``local:``); every option may be given as a query key (``local:?shell=bash&shells=4``).
         **options: ``shells`` (how many warm shells at most, 32), ``idle`` (seconds until an idle shell is let go, 60),
-            ``age`` (seconds after which a shell is replaced, 3600), ``shell`` (which: ``sh``), and the connector's own:
+            ``age`` (seconds after which a shell is replaced, 3600), ``shell`` (which: ``sh``), and those of its kind:
             ``framing`` (``auto``, ``pipes``, ``markers``), ``cwd``.
 
     Raises:
         LocationError: the URL names no known kind of location, or an option is unknown or has a bad value.
     """
-    connector, rest = parse(where, options)
+    place, rest = parse(where, options)
     names = {"shells": "most", "idle": "idle_seconds", "age": "age_seconds"}
     limits = Limits(**{field: rest[name] for name, field in names.items() if name in rest})
-    return Location(connector, shell=rest.get("shell", "sh"), limits=limits)
+    return Location(place, shell=rest.get("shell", "sh"), limits=limits)
 
 
-__all__ = ["Connector", "connect"]
+__all__ = ["Place", "connect"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from warmshell.child import Child, shell_status
 from warmshell.command import Command
-from warmshell.connector.base import Connector
+from warmshell.connector.place import Place
 from warmshell.errors import (
     ConnectError,
     LocationError,
@@ -94,7 +94,7 @@ class TerminalSendStream(FdSendStream):
         self.close()
 
 
-class LocalConnector(Connector):
+class LocalPlace(Place):
     """This machine.
 
     Args:
@@ -128,13 +128,13 @@ class LocalConnector(Connector):
         """What starts its processes.
 
         Raises:
-            ConnectError: it is not deployed.
+            ConnectError: it is not connected.
         """
         if self._host is None:
             raise ConnectError("the location is not connected", location=self.name, hint="use 'async with'")
         return self._host
 
-    async def deploy(self, *, external: bool = False) -> None:  # noqa: ARG002 - there is nothing to deploy here
+    async def connect(self) -> None:
         if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: ASYNC240
             raise ConnectError(f"no directory {os.fsdecode(self._cwd)!r}", location=self.name)
         self._find_shell(self.shell)
@@ -147,7 +147,7 @@ class LocalConnector(Connector):
             ) from error  # fmt: skip
         self._watch = Watch()
 
-    async def undeploy(self, *, external: bool = False) -> None:  # noqa: ARG002
+    async def aclose(self) -> None:
         host, self._host = self._host, None
         if self._watch is not None:
             self._watch.close()

@@ -1,4 +1,4 @@
-"""From a URL to a connector."""
+"""From a URL to a place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from warmshell.errors import LocationError
 
 if TYPE_CHECKING:
-    from warmshell.connector.base import Connector
+    from warmshell.connector.place import Place
 
 
 def _whole(text: str) -> int:
@@ -45,30 +45,30 @@ _SSH: dict[str, Callable[[str], Any]] = {
 }  # fmt: skip
 
 
-def _local(url: str, options: dict[str, Any]) -> Connector:
-    from warmshell.connector.local import LocalConnector
+def _local(url: str, options: dict[str, Any]) -> Place:
+    from warmshell.connector.local import LocalPlace
 
     parts = urlsplit(url)
     if parts.netloc or parts.path:
         raise LocationError(f"not a local location: {url!r}", hint="write 'local:' and options behind a '?'")
-    return LocalConnector(**{name: options.pop(name) for name in list(options) if name in _LOCAL})
+    return LocalPlace(**{name: options.pop(name) for name in list(options) if name in _LOCAL})
 
 
-def _ssh(url: str, options: dict[str, Any]) -> Connector:
+def _ssh(url: str, options: dict[str, Any]) -> Place:
     from warmshell.connector.ssh_url import make
 
     own = {name: options.pop(name) for name in list(options) if name in _SSH}
     return make(url, {**own, "shell": options.get("shell", "sh")})
 
 
-_SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Connector], dict[str, Callable[[str], Any]]]] = {
+_SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Callable[[str], Any]]]] = {
     "local": (_local, _LOCAL),
     "ssh": (_ssh, _SSH),
 }
 
 
-def parse(where: str, options: dict[str, Any]) -> tuple[Connector, dict[str, Any]]:
-    """The connector for a URL, and the options that are the location's own.
+def parse(where: str, options: dict[str, Any]) -> tuple[Place, dict[str, Any]]:
+    """The place for a URL, and the options that are the location's own.
 
     Raises:
         LocationError: an unknown scheme, a bad URL, an unknown option or a bad value.
@@ -84,8 +84,8 @@ def parse(where: str, options: dict[str, Any]) -> tuple[Connector, dict[str, Any
         if name not in _COMMON and name not in own:
             raise LocationError(f"{scheme}: has no option {name!r}", hint="it has " + ", ".join([*_COMMON, *own]))
     _check(merged)
-    connector = make(url.partition("?")[0], merged)
-    return connector, merged
+    place = make(url.partition("?")[0], merged)
+    return place, merged
 
 
 def _query(url: str, readers: dict[str, Callable[[str], Any]]) -> dict[str, Any]:

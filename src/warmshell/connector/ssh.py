@@ -12,9 +12,9 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command
-from warmshell.connector.base import Connector
-from warmshell.connector.local import LocalConnector, workdir_error
+from warmshell.connector.local import LocalPlace, workdir_error
 from warmshell.connector.openssh import Target
+from warmshell.connector.place import Place
 from warmshell.connector.ssh_channel import (
     ChannelCutter,
     ChannelStream,
@@ -42,7 +42,7 @@ _END_SECONDS = 8.0  # beyond the grace, for an answer from the far end
 _SHORT = 40  # bytes of a directory's name in which sockets can have names
 
 
-class SshConnector(Connector):
+class SshPlace(Place):
     """One host by SSH.
 
     Args:
@@ -72,7 +72,7 @@ class SshConnector(Connector):
         self._cwd = b"" if cwd is None else os.fsencode(cwd)
         self._transport = transport
         self._detach = detach
-        self._near = LocalConnector(name=f"ssh to {self.name}")
+        self._near = LocalPlace(name=f"ssh to {self.name}")
         self._home: str | None = None
         self._link: Link | None = None
         self._session: Session | None = None
@@ -89,20 +89,20 @@ class SshConnector(Connector):
 
     # -- life -------------------------------------------------------------------------------------------------------
 
-    async def deploy(self, *, external: bool = False) -> None:  # noqa: ARG002 - a host is always external
+    async def connect(self) -> None:
         transport = choose(self._transport, self.name)
-        await self._near.deploy()
+        await self._near.connect()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
             self._near.host.add_directory(self._home)
             self._link = transport(self._target, self._near, self._home, **self._options)
             await self._link.prepare()
-            await self._connect()
+            await self._connected()
         except BaseException:
-            await shielded(self.undeploy())
+            await shielded(self.aclose())
             raise
 
-    async def undeploy(self, *, external: bool = False) -> None:  # noqa: ARG002
+    async def aclose(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -117,13 +117,13 @@ class SshConnector(Connector):
             shutil.rmtree(self._home, ignore_errors=True)
             self._near.host.remove_directory(self._home)
             self._home = None
-        await self._near.undeploy()
+        await self._near.aclose()
 
     def _retire(self) -> None:
         self._retired += [end for end in (self._session, self._keeper) if end is not None]
         self._session = self._keeper = None
 
-    async def _connect(self) -> Link:
+    async def _connected(self) -> Link:
         """Have a connection that lives; whoever asks first makes it, the others wait for the same.
 
         Raises:
@@ -209,7 +209,7 @@ class SshConnector(Connector):
     async def open(self, command: Command) -> Process:
         if command.pty:
             raise NotSupported("pty=True is not available over SSH yet", command=str(command), location=self.name)
-        link = await self._connect()
+        link = await self._connected()
         channel = await link.channel()
         marker = _new_marker()
         process = ChannelProcess(channel, self, f"{self._token}.p{next(self._numbers)}", marker, command)
@@ -239,7 +239,7 @@ class SshConnector(Connector):
             await self._keeper.end(tag, session, grace)
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
-        link = await self._connect()
+        link = await self._connected()
         name = f"{os.path.basename(shell.split(maxsplit=1)[0])}-{next(self._numbers)}"
         lane = (
             self._marker_lane(link, name, shell, blank)
@@ -281,14 +281,14 @@ class ChannelShell(Process):
 
     Args:
         channel: its channel.
-        connector: what can end it.
+        place: what can end it.
         tag: what marks it.
         control: whether it is what ends others, and itself needs only its standard input closed.
     """
 
-    def __init__(self, channel: Channel, connector: SshConnector, tag: str, *, control: bool = False) -> None:
+    def __init__(self, channel: Channel, place: SshPlace, tag: str, *, control: bool = False) -> None:
         self._channel = channel
-        self._connector = connector
+        self._place = place
         self._tag = tag
         self._control = control
         self._ended = False
@@ -304,7 +304,7 @@ class ChannelShell(Process):
 
     async def kill(self, grace: float = 1.0) -> None:
         if not self._control:
-            await self._connector.end_tagged(self._tag, self._channel.pid, grace)
+            await self._place.end_tagged(self._tag, self._channel.pid, grace)
         await self._channel.process.kill(0.0)
         await self.wait()
 
@@ -321,16 +321,16 @@ class ChannelProcess(Process):
 
     Args:
         channel: a far shell that waits for its line.
-        connector: what can end what it starts.
+        place: what can end what it starts.
         tag: what marks the program.
         marker: what reports begin with.
         command: what is run, for errors.
     """
 
-    def __init__(self, channel: Channel, connector: SshConnector, tag: str, marker: bytes, command: Command) -> None:
+    def __init__(self, channel: Channel, place: SshPlace, tag: str, marker: bytes, command: Command) -> None:
         self.tag = tag
         self._channel = channel
-        self._connector = connector
+        self._place = place
         self._command = command
         loop = asyncio.get_running_loop()
         self._began: asyncio.Future[bytes] = loop.create_future()
@@ -358,12 +358,12 @@ class ChannelProcess(Process):
         await self.say(lines)
         report = await asyncio.shield(self._began)
         if report == b"n":
-            raise program_not_found(self._command, self._connector.name)
+            raise program_not_found(self._command, self._place.name)
         if report.startswith(b"c "):
             error = OSError(int(report[2:]), os.strerror(int(report[2:])))
             kind = {2: FileNotFoundError, 20: NotADirectoryError}.get(int(report[2:]), OSError)
             error = kind(error.errno, error.strerror)
-            raise workdir_error(self._command.cwd or b"", error, str(self._command), self._connector.name)
+            raise workdir_error(self._command.cwd or b"", error, str(self._command), self._place.name)
 
     def _on_report(self) -> None:
         out, err = self.stdout, self.stderr
@@ -381,7 +381,7 @@ class ChannelProcess(Process):
             return
         lost = ShellLost(
             "the connection was lost while the command ran", started="yes" if began else "unknown",
-            command=str(self._command), location=self._connector.name,
+            command=str(self._command), location=self._place.name,
         )  # fmt: skip
         for waiter in (self._began, self._status):
             if not waiter.done():
@@ -395,7 +395,7 @@ class ChannelProcess(Process):
         self._killed = True
         near = self._channel.process
         for pause in _KILL_PAUSES:
-            if not await self._connector.end_tagged(self.tag, self._channel.pid, grace):
+            if not await self._place.end_tagged(self.tag, self._channel.pid, grace):
                 break
             # With what it wrote last on its way, the client ends by itself; if it does not, then what is to be ended
             # was about to start, and carried no tag yet.

@@ -24,7 +24,7 @@ from warmshell.errors import AuthenticationError, ConnectError
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from warmshell.connector.local import LocalConnector
+    from warmshell.connector.local import LocalPlace
     from warmshell.process import ByteReceiveStream, Process
 
 _SOCKET_MOST = 107 - 17  # bytes of a socket's name, less what ssh appends while it makes it
@@ -130,7 +130,7 @@ class Link:
     """
 
     def __init__(
-        self, target: openssh.Target, near: LocalConnector, home: str, *,
+        self, target: openssh.Target, near: LocalPlace, home: str, *,
         password: str | None = None, passphrase: str | None = None, retries: int = 6, delay: float = 0.2,
     ) -> None:  # fmt: skip
         self._target = target

@@ -1,4 +1,4 @@
-"""From ``ssh://user@host:port`` and options to a connector."""
+"""From ``ssh://user@host:port`` and options to a place."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 from warmshell.connector.openssh import Target
-from warmshell.connector.ssh import SshConnector
+from warmshell.connector.ssh import SshPlace
 from warmshell.errors import LocationError
 from warmshell.shell.detachable import lease_of
 
 
-def make(url: str, options: dict[str, Any]) -> SshConnector:
-    """The connector for ``ssh://user@host:port`` and options.
+def make(url: str, options: dict[str, Any]) -> SshPlace:
+    """The place for ``ssh://user@host:port`` and options.
 
     Raises:
         LocationError: there is no host in the URL, or an option has a bad value.
@@ -39,7 +39,7 @@ def make(url: str, options: dict[str, Any]) -> SshConnector:
         connect_timeout=options.get("connectTimeout", 30.0),
         asks=password is not None or passphrase is not None,
     )
-    return SshConnector(
+    return SshPlace(
         target, shell=options.get("shell", "sh"), retries=retries, retry_delay=options.get("retryDelay", 0.2),
         server=options.get("server", True), password=password, passphrase=passphrase,
         transport=options.get("transport"),

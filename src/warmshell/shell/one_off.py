@@ -20,18 +20,18 @@ from warmshell.shell.feed import check_readable
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from warmshell.connector.base import Connector
+    from warmshell.connector.place import Place
     from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 
 _PIECE = 256 * 1024
 _NO_TARGET = 125
 
 
-async def run_process(connector: Connector, command: Command, partial: list[Result]) -> Result:
+async def run_process(place: Place, command: Command, partial: list[Result]) -> Result:
     """Run a command in a process of its own, to its result.
 
     Args:
-        connector: what opens the process.
+        place: what opens the process.
         command: what to run.
         partial: gets what the command had written, if it is cancelled.
     """
@@ -39,19 +39,19 @@ async def run_process(connector: Connector, command: Command, partial: list[Resu
     if isinstance(command.stdin, os.PathLike):
         check_readable(os.fsencode(command.stdin))
     token = secrets.token_hex(16).encode()
-    process = await connector.open(_with_targets(command, token))
+    process = await place.open(_with_targets(command, token))
     captures = Capture(command.output_limit), Capture(command.output_limit)
 
     def result(status: int) -> Result:
         return Result(
             status, captures[0].value(), captures[1].value(), started=started, ended=time.time(),
-            location=connector.name, shell="process", command=command,
+            location=place.name, shell="process", command=command,
         )  # fmt: skip
 
     try:
         ended = result(await _communicate(process, command, captures))
         if (command.stdout or command.stderr) and ended.returncode == _NO_TARGET and token in ended.stderr:
-            raise no_target(command, connector.name, ended.stderr.partition(token)[0])
+            raise no_target(command, place.name, ended.stderr.partition(token)[0])
     except asyncio.CancelledError:
         await shielded(process.kill())
         partial.append(result(-1))

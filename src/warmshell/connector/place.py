@@ -1,4 +1,4 @@
-"""The connector contract: what manages one deployment and knows how to reach its locations."""
+"""What a backend of a location must be able to do: the small contract that everything else is written above."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from warmshell.shell.lane import Lane
 
 
-class Connector(ABC):
-    """How to reach a place and how to start things there; everything else is written once above it.
+class Place(ABC):
+    """How to reach one location and how to start things there; everything else is written once above it.
 
     Attributes:
         name: the name of its location, for results and errors.
@@ -20,17 +20,22 @@ class Connector(ABC):
 
     name: str
 
+    @property
+    def framing(self) -> str:
+        """How its shells tell commands apart: ``pipes``, ``markers`` or ``server``."""
+        return "markers"
+
     @abstractmethod
-    async def deploy(self, *, external: bool = False) -> None:
-        """Make the place ready; an ``external`` one is only connected to.
+    async def connect(self) -> None:
+        """Reach it; called once, before anything else.
 
         Raises:
             ConnectError: it cannot be reached.
         """
 
     @abstractmethod
-    async def undeploy(self, *, external: bool = False) -> None:
-        """Leave nothing behind; an ``external`` one is only disconnected from."""
+    async def aclose(self) -> None:
+        """Let go of it, and leave nothing behind; bounded, and right in whatever state it is."""
 
     @abstractmethod
     async def open(self, command: Command) -> Process:
