@@ -179,7 +179,7 @@ class Location:
 
     def _exceeds_shell(self, command: Command) -> bool:
         """Whether the shells' framing cannot carry its standard input."""
-        if command.stdin is None or self._place.framing == "pipes":
+        if command.stdin is None or self._place.framing != "markers":
             return False
         return not isinstance(command.stdin, bytes) or len(command.stdin) > _MARKER_STDIN
 
