@@ -132,10 +132,16 @@ def test_contents(far, tmp_path):
     assert (tmp_path / "data").read_bytes() == b"y"
 
 
-def test_a_fifo_does_not_hold_up_reading(far, tmp_path):
+def test_what_never_ends_does_not_hold_up_the_others(far, tmp_path):
+    """A few of them would take all threads, for good."""
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(Refused):
-        far.ask("read", path=name(tmp_path / "fifo"))
+    for op, more in (("read", {}), ("checksum", {}), ("write", {"data": ""}), ("truncate", {"size": 1})):
+        with pytest.raises(Refused):
+            far.ask(op, path=name(tmp_path / "fifo"), **more)
+    for path, errno in ((name(tmp_path), 21), ("/dev/zero", 22)):
+        with pytest.raises(Refused) as caught:
+            far.ask("checksum", path=path)
+        assert caught.value.errno == errno
 
 
 def test_names_are_changed(far, tmp_path):
@@ -192,22 +198,29 @@ def test_rmtree_of_a_deep_tree(far, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_long_operations_hold_up_nobody(far, tmp_path):
-    """Operations that wait for a FIFO's other end: more than there are threads for."""
-    os.mkfifo(tmp_path / "fifo")
+@pytest.fixture
+def endless(tmp_path):
+    """A file that takes long to read, and no space."""
+    path = tmp_path / "endless"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    yield path
+    os.truncate(path, 0)
+
+
+def test_long_operations_hold_up_nobody(far, endless):
+    """All threads but one are busy."""
     lane = far.subshell()
-    waiting = [far.request("checksum", path=name(tmp_path / "fifo")) for _ in range(3)]
+    waiting = [far.request("checksum", path=name(endless)) for _ in range(7)]
     assert far.run(lane, ["echo", "on"]).stdout == b"on\n"
     assert far.ask("stat_path", path="/")["kind"] == "directory"
-    with open(tmp_path / "fifo", "wb") as file:
-        file.write(b"x")
+    os.truncate(endless, 0)
     for number in waiting:
-        assert far.answer(number)["size"] in (0, 1)
+        assert far.answer(number)["size"] < 1 << 40
 
 
-def test_too_many_operations_are_refused(far, tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    requests = [far.request("checksum", path=name(tmp_path / "fifo")) for _ in range(1100)]
+def test_too_many_operations_are_refused(far, endless):
+    requests = [far.request("checksum", path=name(endless)) for _ in range(1100)]
     with pytest.raises(Refused) as caught:
         far.answer(requests[-1])
     assert caught.value.kind == "TooMany"

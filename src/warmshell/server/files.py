@@ -183,7 +183,7 @@ def _read(request: Request) -> object:
     fd = os.open(_name(request), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise IsADirectoryError(21, os.strerror(21), request["path"])
+            raise _not_regular(fd, request)
         data = b""
         while len(data) < length:
             piece = os.pread(fd, length - len(data), offset + len(data))
@@ -199,7 +199,7 @@ def _write(request: Request) -> object:
     data = binascii.a2b_base64(request["data"])
     flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT if request.get("create", True) else 0)
     flags |= (os.O_EXCL if request.get("exclusive") else 0) | (os.O_TRUNC if request.get("truncate") else 0)
-    fd = os.open(_name(request), flags, int(request.get("mode", 0o666)))
+    fd = os.open(_name(request), flags | os.O_NONBLOCK, int(request.get("mode", 0o666)))
     try:
         offset, done = int(request.get("offset", 0)), 0
         while done < len(data):
@@ -221,8 +221,10 @@ def _checksum(request: Request) -> object:
 
     digest = hashlib.new(str(request.get("algorithm", "sha256")))
     size = 0
-    fd = os.open(_name(request), os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(_name(request), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a few that never end would hold up all others
+            raise _not_regular(fd, request)
         while True:
             data = os.read(fd, _PIECE)
             if not data:
@@ -231,6 +233,12 @@ def _checksum(request: Request) -> object:
             size += len(data)
     finally:
         os.close(fd)
+
+
+def _not_regular(fd: int, request: Request) -> OSError:
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        return IsADirectoryError(21, os.strerror(21), request["path"])
+    return OSError(22, "not a regular file", request["path"])
 
 
 def _encode(data: bytes) -> str:
