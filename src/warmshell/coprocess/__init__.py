@@ -1,0 +1,3 @@
+"""Tools kept running and fed one invocation after another."""
+
+from __future__ import annotations
