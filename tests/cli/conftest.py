@@ -97,7 +97,10 @@ def parallel(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]
         pytest.skip("GNU parallel is not installed")
 
     def run(*words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SHELL": "/bin/sh", "LC_ALL": "C.UTF-8"}
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+        # Otherwise it takes that of the process that it finds above itself, and what a death by a signal looks like to
+        # it depends on that: bash makes way for the last command of a script, dash stays and says 128 + N.
+        env["PARALLEL_SHELL"] = "/bin/bash"
         given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
             [program, "--will-cite", *words],

@@ -216,7 +216,7 @@ def test_halt_by_share_of_a_stream(warm) -> None:
 
 
 def test_resume_runs_what_is_owed_and_nothing_twice(warm) -> None:
-    options = ("map", "-k", "--joblog", "log", "echo {} >> ran; test {} != 2 || test -e ok", ":::")
+    options = ("map", "-j1", "--joblog", "log", "echo {} >> ran; test {} != 2 || test -e ok", ":::")
     assert warm(*options, "1", "2").returncode == 1
     assert warm(*options[:4], "--resume", *options[4:], "1", "2", "3").returncode == 0
     assert (warm.where / "ran").read_text() == "1\n2\n3\n"

@@ -1,4 +1,4 @@
-"""One guardian for all tests here, as starting it takes longer than most of them; ``faults`` has others."""
+"""One guardian for all tests of a file, as starting it takes longer than most of them; ``faults`` has others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from warmshell.guardian import client
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_guardian() -> Iterator[None]:
     guardian = client.acquire()
     yield
