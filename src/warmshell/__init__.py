@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from warmshell.command import Command, Output, Result
     from warmshell.connector import connect
     from warmshell.errors import (
+        ArchiveError,
         AuthenticationError,
         BusyError,
         ClosedError,
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
         CommandTimeout,
         CommandTooLong,
         ConnectError,
+        CopyError,
         HostKeyError,
+        IncompleteStream,
         InputError,
         LocationError,
         NotSupported,
@@ -36,13 +39,16 @@ if TYPE_CHECKING:
     from warmshell.pool import Pool
     from warmshell.process import Process
     from warmshell.shell import Shell
+    from warmshell.transfer.streams import StreamReader, StreamWriter
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Command": "command", "Output": "command", "Result": "command",
     "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
+    "ArchiveError": "errors", "CopyError": "errors", "IncompleteStream": "errors",
     "AuthenticationError": "errors", "HostKeyError": "errors",
+    "StreamReader": "transfer.streams", "StreamWriter": "transfer.streams",
     "BusyError": "errors", "ClosedError": "errors", "CommandError": "errors", "CommandFailed": "errors",
     "CommandTimeout": "errors", "CommandTooLong": "errors", "ConnectError": "errors", "InputError": "errors",
     "LocationError": "errors", "NotSupported": "errors", "OutputError": "errors", "ProgramNotFound": "errors",
@@ -51,6 +57,7 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
+    "ArchiveError",
     "AuthenticationError",
     "BusyError",
     "ClosedError",
@@ -60,7 +67,9 @@ __all__ = [
     "CommandTimeout",
     "CommandTooLong",
     "ConnectError",
+    "CopyError",
     "HostKeyError",
+    "IncompleteStream",
     "InputError",
     "Location",
     "LocationError",
@@ -73,6 +82,8 @@ __all__ = [
     "Result",
     "Shell",
     "ShellLost",
+    "StreamReader",
+    "StreamWriter",
     "WarmshellError",
     "WorkdirError",
     "WorkdirNotADirectory",

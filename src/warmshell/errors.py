@@ -7,6 +7,7 @@ so that callers who do not know Warmshell still catch what they expect. A comman
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -156,3 +157,33 @@ class OutputError(WarmshellError, OSError):
 
 class InputError(WarmshellError, OSError):
     """The bytes for a command's standard input could not be read (no such file, no permission). Nothing was run."""
+
+
+class IncompleteStream(WarmshellError, EOFError):
+    """A stream of a command was left before its end, or its command stopped before it had read everything."""
+
+
+class CopyError(WarmshellError, OSError):
+    """A copy failed, to all or to some of its destinations.
+
+    What failed has left nothing under its name; destinations that are not in ``failures`` have the whole copy.
+
+    Attributes:
+        failures: the error of each destination that failed, by its ``LOCATION:PATH``; empty if the source is at fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failures: Mapping[str, Exception] | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, location=location, hint=hint, errno=errno)
+        self.failures = dict(failures or {})
+
+
+class ArchiveError(CopyError):
+    """What a source sent is no archive of what was asked for: cut short, malformed, or reaching outside of itself."""

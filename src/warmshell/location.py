@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
+    from warmshell.transfer.streams import StreamReader, StreamWriter
 
 _START_SECONDS = 3.0  # that closing waits for shells which are being started, before it takes their place away
 _TRIES = 3  # shells that may be found gone before a command that had not started
@@ -225,6 +226,28 @@ class Location:
             yield process
         finally:
             await shielded(process.aclose())
+
+    def reader(self, what: Words | str | Command, **options: Any) -> StreamReader:
+        """What a command prints, in pieces; its status is checked at the end.
+
+        Args:
+            what: as for :meth:`run`.
+            **options: ``buffer_size``, and those of :meth:`open`.
+        """
+        from warmshell.transfer.streams import StreamReader
+
+        return StreamReader(self, what, **options)
+
+    def writer(self, what: Words | str | Command, **options: Any) -> StreamWriter:
+        """What a command reads, in pieces; its status is checked at the end.
+
+        Args:
+            what: as for :meth:`run`.
+            **options: ``buffer_size``, and those of :meth:`open`.
+        """
+        from warmshell.transfer.streams import StreamWriter
+
+        return StreamWriter(self, what, **options)
 
     def shell(self, shell: str | None = None) -> Shell:
         """A shell whose state persists between commands: directory, variables, functions, options.

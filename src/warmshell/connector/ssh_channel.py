@@ -233,12 +233,13 @@ class ChannelStream(ByteReceiveStream):
             async for data in self._near:
                 reports = len(self.cutter.reports)
                 for piece in self.cutter.feed(data):
-                    self._pieces.append(piece)
-                    self._size += len(piece)
+                    if not self._closed:
+                        self._pieces.append(piece)
+                        self._size += len(piece)
                 if len(self.cutter.reports) > reports:
                     self._on_report()
                 _wake(self._changed)
-                while self._size > _AHEAD:
+                while self._size > _AHEAD and not self._closed:
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
         except (OSError, ValueError, ClosedError):
@@ -285,9 +286,13 @@ class ChannelStream(ByteReceiveStream):
         _wake(self._room)
         return data
 
-    async def aclose(self) -> None:
+    def discard(self) -> None:
+        """Hand over nothing more, and throw away what comes: the client ends once all of it has been read."""
         self._closed = True
-        self._pieces.clear()
+        self.rest()
+
+    async def aclose(self) -> None:
+        self.discard()
         self._pump.cancel()
         await asyncio.wait([self._pump])
         await self._near.aclose()

@@ -1,0 +1,1 @@
+"""Bytes between locations: streams of commands, and copies of files and trees."""
