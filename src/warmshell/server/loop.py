@@ -97,7 +97,7 @@ class Loop:
             self._unregister(fd)
 
     def on_hang_up(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        """Call when the other side of a descriptor that is only written is gone."""
+        """Call when the other side of a descriptor is gone that is not read now; :meth:`remove_writer` ends it."""
         self._writers[fd] = (callback, args)
         self._epoll.register(fd, 0)  # the kernel always tells of errors
 

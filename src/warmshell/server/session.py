@@ -131,9 +131,11 @@ class Session:
         if listens != self._listening:
             self._listening = listens
             if listens:
+                self._loop.remove_writer(self._source)
                 self._loop.add_reader(self._source, self._on_readable)
             else:
                 self._loop.remove_reader(self._source)
+                self._loop.on_hang_up(self._source, self.end, "the client has closed the session")
 
     def _on_room(self) -> None:
         if not self._listening and not self._ended and self._writer.pending < HARD_LIMIT // 2:
@@ -332,6 +334,7 @@ class Session:
             return
         self._ended = True
         self._loop.remove_reader(self._source)
+        self._loop.remove_writer(self._source)
         if self._timer is not None:
             self._timer.cancel()
         lanes = [lane for lane in self._lanes.values() if not lane.is_gone]
