@@ -26,7 +26,7 @@ def test_no_more_descriptors(framing: str) -> None:
     async def main():
         async with warmshell.connect("local:?framing={framing}", shells=50) as node:
             await node.run("true")
-            taken = []
+            taken, starved = [], False
             for limit in range(80):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + limit % 16, 4096))
                 runs = [node.run("read x; echo $x", stdin=b"word\\n") for _ in range(3)]
@@ -36,15 +36,37 @@ def test_no_more_descriptors(framing: str) -> None:
                         taken.append(outcome)
                     else:
                         assert outcome.stdout == b"word\\n", outcome
+                starved = starved or bool(taken) or node.statistics().idle < 3
                 resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096))
                 assert (await node.run("echo fresh", timeout=20)).stdout == b"fresh\\n"
-            say("errors" if taken else "none")
+            say("starved" if starved else "not starved")
 
     asyncio.run(main())
     """
     client = Client(body)
     status, out, err = client.end(60)
-    assert (status, out) == (0, "errors\n"), err
+    assert (status, out) == (0, "starved\n"), err
+    client.nothing_left()
+
+
+def test_few_descriptors_are_fewer_shells() -> None:
+    """What cannot have a shell of its own waits for one that is busy."""
+    body = """
+    import resource
+
+    async def main():
+        async with warmshell.connect("local:", shells=50) as node:
+            await node.run("true")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, 4096))
+            runs = [node.run(["sh", "-c", "read line; echo $line"], stdin=b"%d\\n" % n) for n in range(40)]
+            assert [int(result.stdout) for result in await asyncio.gather(*runs)] == list(range(40))
+            say("fewer" if node.statistics().started < 40 else "as many")
+
+    asyncio.run(main())
+    """
+    client = Client(body)
+    status, out, err = client.end(60)
+    assert (status, out) == (0, "fewer\n"), err
     client.nothing_left()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from warmshell.errors import ClosedError, WarmshellError
+from warmshell.errors import ClosedError, ConnectError, WarmshellError
 from warmshell.shell.lane import Lane
+
+_FULL = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +100,21 @@ class Shells:
             lane = self.take()
             if lane is None and len(self._busy) + self._starting < self.limits.most:
                 lane = await self._grow()
-            if lane is None:
-                lane = await self._wait()
+            if lane is None:  # one may have come back meanwhile
+                lane = self.take() or await self._wait()
             if lane is not None:
                 return lane
 
-    async def _grow(self) -> Lane:
+    async def _grow(self) -> Lane | None:
+        """One more shell; none if there is no room for it now, and a busy one will be given back."""
         self._starting += 1
         try:
             lane = await self._start()
-        except BaseException:
+        except BaseException as error:
             self._starting -= 1
+            # Others who wait would only find the same: they get what is given back.
+            if self._busy and _is_full(error) and not self.closed:
+                return None
             self._wake(None)
             raise
         self._starting -= 1
@@ -192,3 +199,9 @@ class Shells:
             for task in done:
                 if (error := task.exception()) is not None and not isinstance(error, WarmshellError):
                     raise error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether the machine has no descriptor, process or memory left for one more, rather than a defect."""
+    cause = error.__cause__
+    return isinstance(error, ConnectError) and isinstance(cause, OSError) and cause.errno in _FULL
