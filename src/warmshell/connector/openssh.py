@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 
 from warmshell.errors import AuthenticationError, ConnectError, HostKeyError
@@ -25,10 +26,12 @@ class Target:
         config: another configuration file (``-F``).
         identity: a file with a private key.
         jump: a host to go through (``-J``).
+        proxy: the same, where that host has options of its own.
         check_host_key: whether the host's key must be known.
         connect_timeout: seconds to connect in.
         alive: seconds between signs of life; three without an answer end the connection.
         asks: whether a helper answers for a password or passphrase.
+        label: the name of its location; the host as people write it, by default.
     """
 
     host: str
@@ -37,15 +40,34 @@ class Target:
     config: str | None = None
     identity: str | None = None
     jump: str | None = None
+    proxy: Proxy | None = None
     check_host_key: bool = True
     connect_timeout: float = 30.0
     alive: int = 10
     asks: bool = False
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """The host as people write it."""
+        """The name of its location."""
+        if self.label is not None:
+            return self.label
         return f"{self.user}@{self.host}" if self.user else self.host
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A host to go through, with options of its own.
+
+    Attributes:
+        target: the host and how to get in.
+        password: a file with a password, or ``None``.
+        passphrase: a file with the passphrase of its key, or ``None``.
+    """
+
+    target: Target
+    password: str | None = None
+    passphrase: str | None = None
 
 
 # -- the user's configuration ------------------------------------------------------------------------------------------
@@ -58,7 +80,7 @@ def config_words(target: Target) -> list[str]:
 
 def default_words(target: Target) -> list[str]:
     """The words that ask what holds for the host without any configuration."""
-    return config_words(replace(target, config="none", jump=None))
+    return config_words(replace(target, config="none", jump=None, proxy=None))
 
 
 def parse_config(text: str) -> dict[str, str]:
@@ -94,7 +116,9 @@ def check_words(target: Target, socket: str) -> list[str]:
     return ["ssh", *_named(target), "-S", socket, "-O", "check", "--", target.host]
 
 
-def master_words(target: Target, socket: str, log: str, config: dict[str, str], cipher: str | None = None) -> list[str]:
+def master_words(
+    target: Target, socket: str, log: str, config: dict[str, str], cipher: str | None = None, *, helper: str = "false"
+) -> list[str]:
     """The words that make a connection for others to use; it says :data:`READY` on standard output when it is up.
 
     Args:
@@ -103,6 +127,7 @@ def master_words(target: Target, socket: str, log: str, config: dict[str, str], 
         log: the file for the client's own messages.
         config: what the client says of the host, which also tells which options it knows.
         cipher: the ciphers to ask for.
+        helper: the program that the client asks for secrets.
     """
     options = {
         "ControlMaster": "yes", "ControlPersist": "no",
@@ -113,19 +138,54 @@ def master_words(target: Target, socket: str, log: str, config: dict[str, str], 
         "BatchMode": "no" if target.asks else "yes",
         **_common(config, "none"),
     }  # fmt: skip
+    options |= _trust(target, config.get("stricthostkeychecking", "ask") == "ask")
+    if cipher is not None:
+        options["Ciphers"] = cipher
+    ways = [*_way(target, helper), *_as_words(options), *([] if "SessionType" in options else ["-N"])]
+    return ["ssh", *_named(target), "-E", log, "-S", socket, *ways, "-T", "--", target.host]
+
+
+def _trust(target: Target, asks: bool) -> dict[str, str]:
+    """Options about keys of hosts, and about questions."""
+    options: dict[str, str] = {}
     if target.asks:
         options["NumberOfPasswordPrompts"] = "1"
-        if config.get("stricthostkeychecking", "ask") == "ask":
+        if asks:
             options["StrictHostKeyChecking"] = "yes"  # the helper is to answer no other question
     if not target.check_host_key:
         options |= dict.fromkeys(("UserKnownHostsFile", "GlobalKnownHostsFile"), "/dev/null")
         options["StrictHostKeyChecking"] = "no"
-    if cipher is not None:
-        options["Ciphers"] = cipher
-    identity = [] if target.identity is None else ["-i", target.identity, "-o", "IdentitiesOnly=yes"]
-    jump = [] if target.jump is None else ["-J", target.jump]
-    ways = [*identity, *jump, *_as_words(options), *([] if "SessionType" in options else ["-N"])]
-    return ["ssh", *_named(target), "-E", log, "-S", socket, *ways, "-T", "--", target.host]
+    return options
+
+
+def _way(target: Target, helper: str) -> list[str]:
+    """The key, and the host to go through."""
+    words = [] if target.identity is None else ["-i", target.identity, "-o", "IdentitiesOnly=yes"]
+    if target.jump is not None:
+        words += ["-J", target.jump]
+    if target.proxy is not None:
+        words += ["-o", "ProxyCommand=" + proxy_command(target.proxy, helper)]
+    return words
+
+
+def proxy_command(proxy: Proxy, helper: str) -> str:
+    """The line that goes through a host with options of its own; the client puts the target's name into it.
+
+    Args:
+        proxy: the host.
+        helper: the program that the client asks for secrets; the line holds names of files only.
+    """
+    target = proxy.target
+    options = {
+        "ControlMaster": "no", "ControlPath": "none", "BatchMode": "no" if target.asks else "yes",
+        "ConnectTimeout": str(max(1, round(target.connect_timeout))), "ServerAliveInterval": str(target.alive),
+        "ServerAliveCountMax": "3", "ClearAllForwardings": "yes", **_trust(target, asks=True),
+    }  # fmt: skip
+    asked = f"{target.user}@{target.host}" if target.user else ""
+    env = askpass_environment(helper, asked, proxy.password, proxy.passphrase) if target.asks else {}
+    words = [*(["env", *(f"{k}={v}" for k, v in env.items())] if env else []), "ssh", *_named(target)]
+    line = shlex.join([*words, *_way(target, helper), *_as_words(options)]).replace("%", "%%")
+    return f"exec {line} -W '[%h]:%p' -- {shlex.quote(target.host).replace('%', '%%')}"
 
 
 def channel_words(target: Target, socket: str, log: str, line: str, config: dict[str, str]) -> list[str]:

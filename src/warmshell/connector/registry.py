@@ -42,6 +42,7 @@ _SSH: dict[str, Callable[[str], Any]] = {
     "config": _text, "username": _text, "sshKey": _text, "sshKeyPassphraseFile": _text, "passwordFile": _text,
     "checkHostKey": _truth, "connectTimeout": float, "tunnel": _text, "retries": _whole, "retryDelay": float,
     "server": _truth, "cwd": _text, "detach": _lease, "transport": _text,
+    "maxConcurrentSessions": _whole, "maxConnections": _whole,
 }  # fmt: skip
 
 

@@ -54,19 +54,23 @@ class SshPlace(Place):
         password: a file with a password.
         passphrase: a file with the passphrase of a key.
         cwd: where commands run by default; where a login begins.
+        sessions: how many sessions a connection may carry, at most.
+        connections: how many connections there may be, at most.
         transport: what connects: ``openssh`` or ``asyncssh``; by default the latter only where there is no ssh client.
     """
 
     def __init__(
         self, target: Target, *, shell: str = "sh", retries: int = 6, retry_delay: float = 0.2, server: bool = True,
         password: str | None = None, passphrase: str | None = None, cwd: str | None = None,
-        transport: str | None = None, detach: float | None = None,
+        transport: str | None = None, detach: float | None = None, sessions: int | None = None,
+        connections: int | None = None,
     ) -> None:  # fmt: skip
         self.name = target.name
         self.shell = shell
         self._target = target
         self._options: dict[str, Any] = {
             "retries": retries, "delay": retry_delay, "password": password, "passphrase": passphrase,
+            "sessions": sessions, "connections": connections,
         }  # fmt: skip
         self._server = server
         self._cwd = b"" if cwd is None else os.fsencode(cwd)
@@ -80,7 +84,7 @@ class SshPlace(Place):
         self._connecting: asyncio.Task[None] | None = None
         self._token = secrets.token_hex(16)
         self._numbers = itertools.count(1)
-        self._retired: list[Session | Keeper] = []
+        self._retired: set[asyncio.Task[None]] = set()
 
     @property
     def framing(self) -> str:
@@ -107,9 +111,8 @@ class SshPlace(Place):
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         self._retire()
-        for end in self._retired:
-            await end.aclose()
-        self._retired.clear()
+        while self._retired:
+            await asyncio.wait(self._retired)
         if self._link is not None:
             await self._link.aclose()
             self._link = None
@@ -120,8 +123,13 @@ class SshPlace(Place):
         await self._near.aclose()
 
     def _retire(self) -> None:
-        self._retired += [end for end in (self._session, self._keeper) if end is not None]
+        """Let go of what has ended the others, with the descriptors that it holds."""
+        ends = [end for end in (self._session, self._keeper) if end is not None]
         self._session = self._keeper = None
+        for end in ends:
+            task = asyncio.ensure_future(end.aclose())
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
 
     async def _connected(self) -> Link:
         """Have a connection that lives; whoever asks first makes it, the others wait for the same.

@@ -24,6 +24,8 @@ from warmshell.errors import AuthenticationError, ConnectError
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from warmshell.connector.local import LocalPlace
     from warmshell.process import ByteReceiveStream, Process
 
@@ -52,6 +54,7 @@ class Connection:
     Attributes:
         used: channels that it carries, or is about to.
         limit: how many it can carry, as far as is known.
+        freed: called when it carries one less.
         alive: whether it can be used.
     """
 
@@ -61,6 +64,7 @@ class Connection:
         self.used = 0
         self.limit: int | None = None
         self.alive = True
+        self.freed: Callable[[], None] = _nothing
         self._tasks: list[asyncio.Task[None]] = []
         if process is not None:
             self._tasks = [asyncio.ensure_future(_drain(s)) for s in (process.stdout, process.stderr)]
@@ -74,6 +78,11 @@ class Connection:
     def has_room(self) -> bool:
         """Whether one more channel may be tried."""
         return self.alive and (self.limit is None or self.used < self.limit)
+
+    def give_back(self) -> None:
+        """It carries one channel less."""
+        self.used -= 1
+        self.freed()
 
     async def aclose(self) -> None:
         """End it, if it is ours."""
@@ -113,7 +122,7 @@ class Channel:
         """The session has ended."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.used -= 1
+            connection.give_back()
 
 
 class Link:
@@ -127,11 +136,14 @@ class Link:
         passphrase: a file with the passphrase of a key, or ``None``.
         retries: how often a host that turns connections away is asked again.
         delay: seconds before the first of these; doubled each time, with jitter.
+        sessions: how many sessions a connection may carry, at most; as many as the host allows by default.
+        connections: how many connections there may be, at most.
     """
 
     def __init__(
         self, target: openssh.Target, near: LocalPlace, home: str, *,
         password: str | None = None, passphrase: str | None = None, retries: int = 6, delay: float = 0.2,
+        sessions: int | None = None, connections: int | None = None,
     ) -> None:  # fmt: skip
         self._target = target
         self._near = near
@@ -139,14 +151,16 @@ class Link:
         self._secrets = password, passphrase
         self._retries = retries
         self._delay = delay
+        self._most_sessions = sessions
+        self._most_connections = connections
         self._config: dict[str, str] = {}
         self._cipher: str | None = None
         self._shared: str | None = None
         self._connections: list[Connection] = []
-        self._gone: list[Connection] = []  # which still hold descriptors
         self._starting: set[asyncio.Task[Connection]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._freed = asyncio.Event()
         self._numbers = itertools.count(1)
         self._closed = False
 
@@ -184,22 +198,36 @@ class Link:
         self._waiting += 1
         try:
             while True:
-                self._gone += [c for c in self._connections if not (c.alive or c.used)]
                 self._let_go()
                 for connection in self._connections:
                     if connection.has_room:
                         connection.used += 1
                         return connection
                 self._start_more()
-                if not self._starting:
+                if self._closed:
                     raise ConnectError("the connection was closed", location=self._target.name)
-                done, _ = await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if task.cancelled():
-                        raise ConnectError("the connection was closed", location=self._target.name)
-                    task.result()
+                await self._more_room()
         finally:
             self._waiting -= 1
+
+    async def _more_room(self) -> None:
+        """Return when a connection has been made, or carries one channel less."""
+        self._freed.clear()
+        freed = asyncio.ensure_future(self._freed.wait())
+        try:
+            async with asyncio.timeout(None if self._starting else self._target.connect_timeout):
+                done, _ = await asyncio.wait({*self._starting, freed}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            raise ConnectError(
+                "all sessions that are allowed are in use", location=self._target.name,
+                hint="raise maxConcurrentSessions or maxConnections, or lower shells=",
+            ) from None  # fmt: skip
+        finally:
+            freed.cancel()
+        for task in done:
+            if task.cancelled():
+                raise ConnectError("the connection was closed", location=self._target.name)
+            task.result()
 
     def _let_go(self) -> None:
         """Forget connections that are gone, and close what is left of them."""
@@ -213,7 +241,10 @@ class Link:
     def _start_more(self) -> None:
         limits = [c.limit for c in self._connections if c.limit is not None]
         usual = max(1, min([_USUAL_SESSIONS, *limits]))
-        while len(self._starting) < min(_AT_ONCE, -(-self._waiting // usual)) and not self._closed:
+        allowed = _AT_ONCE
+        if self._most_connections is not None:
+            allowed = min(allowed, self._most_connections - sum(c.alive for c in self._connections))
+        while len(self._starting) < min(allowed, -(-self._waiting // usual)) and not self._closed:
             task = asyncio.ensure_future(self._connect())
             self._starting.add(task)
             task.add_done_callback(self._started)
@@ -223,7 +254,10 @@ class Link:
     def _started(self, task: asyncio.Task[Connection]) -> None:
         self._starting.discard(task)
         if not task.cancelled() and task.exception() is None:
-            self._connections.append(task.result())
+            connection = task.result()
+            connection.limit = self._most_sessions
+            connection.freed = self._freed.set
+            self._connections.append(connection)
 
     async def _connect(self) -> Connection:
         shared = await self._shared_connection()
@@ -249,8 +283,9 @@ class Link:
         if len(os.fsencode(socket)) > _SOCKET_MOST:
             raise ConnectError("the directory for temporary files has too long a name", hint="set TMPDIR to /tmp")
         log = self._log()
-        words = openssh.master_words(self._target, socket, log, self._config, self._cipher)
-        process = await self._near.open(Command(words, env=self._askpass()))
+        env = self._askpass()
+        words = openssh.master_words(self._target, socket, log, self._config, self._cipher, helper=self._helper)
+        process = await self._near.open(Command(words, env=env))
         try:
             async with asyncio.timeout(self._target.connect_timeout + 1.0):
                 if await _seen(process.stdout, openssh.READY):
@@ -280,13 +315,17 @@ class Link:
 
     def _askpass(self) -> dict[str, str] | None:
         password, passphrase = self._secrets
-        if password is None and passphrase is None:
-            return None
-        helper = Path(self._home, "askpass")
-        if not helper.exists():
+        helper = Path(self._helper)
+        if (self._target.asks or self._target.proxy is not None) and not helper.exists():
             helper.write_text(openssh.askpass())
             helper.chmod(0o700)
+        if password is None and passphrase is None:
+            return None
         return openssh.askpass_environment(str(helper), openssh.asked_as(self._config), password, passphrase)
+
+    @property
+    def _helper(self) -> str:
+        return os.path.join(self._home, "askpass")
 
     def _log(self) -> str:
         return os.path.join(self._home, f"l{next(self._numbers)}")
@@ -327,7 +366,7 @@ class Link:
         try:
             process = await self._session(connection, hello_line(token), log)
         except BaseException:
-            connection.used -= 1
+            connection.give_back()
             raise
         channel = Channel(process, connection, token)
         try:
@@ -372,9 +411,16 @@ class Link:
             task.cancel()
         if self._starting:
             await asyncio.wait(set(self._starting))
-        for connection in [*self._connections, *self._gone]:
+        self._freed.set()
+        for connection in self._connections:
             await connection.aclose()
         self._connections.clear()
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+
+
+def _nothing() -> None:
+    """Nobody waits for a session."""
 
 
 def choose(asked: str | None, location: str) -> type[Link]:

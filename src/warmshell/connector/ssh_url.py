@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from warmshell.connector.openssh import Target
-from warmshell.connector.ssh import SshPlace
+from warmshell.connector.ssh_config import HOST, SESSIONS, Host, checked
 from warmshell.errors import LocationError
 from warmshell.shell.detachable import lease_of
+
+if TYPE_CHECKING:
+    from warmshell.connector.ssh import SshPlace
 
 
 def make(url: str, options: dict[str, Any]) -> SshPlace:
@@ -18,34 +19,14 @@ def make(url: str, options: dict[str, Any]) -> SshPlace:
         LocationError: there is no host in the URL, or an option has a bad value.
     """
     host, user, port = _parse(url)
-    for name in ("connectTimeout", "retryDelay"):
-        value = options.get(name, 1.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise LocationError(f"{name}= is a positive number of seconds, not {value!r}")
-    retries = options.get("retries", 6)
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise LocationError(f"retries= is a whole number, not {retries!r}")
-    if options.get("transport") not in (None, "openssh", "asyncssh"):
-        raise LocationError(f"transport= is openssh or asyncssh, not {options['transport']!r}")
-    password, passphrase = (_file(options.get(name), name) for name in ("passwordFile", "sshKeyPassphraseFile"))
-    target = Target(
-        host=host,
-        user=user or options.get("username"),
-        port=port,
-        config=options.get("config"),
-        identity=options.get("sshKey"),
-        jump=options.get("tunnel"),
-        check_host_key=options.get("checkHostKey", True),
-        connect_timeout=options.get("connectTimeout", 30.0),
-        asks=password is not None or passphrase is not None,
-    )
-    return SshPlace(
-        target, shell=options.get("shell", "sh"), retries=retries, retry_delay=options.get("retryDelay", 0.2),
-        server=options.get("server", True), password=password, passphrase=passphrase,
-        transport=options.get("transport"),
-        cwd=options.get("cwd"),
-        detach=lease_of(options.get("detach")),
-    )  # fmt: skip
+    named = {name: value for name, value in options.items() if name not in ("shell", "detach")}
+    given = checked(named, {**HOST, **SESSIONS}, "ssh")
+    own = {name: value for name, value in given.items() if name in HOST}
+    if user is not None:
+        own["username"] = user
+    sessions = {name: value for name, value in given.items() if name in SESSIONS}
+    detach = lease_of(options.get("detach"))
+    return Host(host, host, own, port).place(sessions, options.get("shell", "sh"), detach=detach)
 
 
 def _parse(url: str) -> tuple[str, str | None, int | None]:
@@ -68,12 +49,3 @@ def _parse(url: str) -> tuple[str, str | None, int | None]:
     if host.startswith("-") or (user is not None and user.startswith("-")):
         raise LocationError(f"a name cannot begin with '-': {url!r}", hint=hint)
     return host, user, port
-
-
-def _file(path: str | None, name: str) -> str | None:
-    if path is None:
-        return None
-    path = os.path.abspath(os.path.expanduser(path))
-    if not os.access(path, os.R_OK):
-        raise LocationError(f"{name}: {path!r} cannot be read")
-    return path
