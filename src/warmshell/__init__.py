@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from warmshell.attached import Attached
     from warmshell.command import Command, Output, Result
     from warmshell.connector import connect
+    from warmshell.detached import SessionInfo, attach, end_session, sessions
     from warmshell.errors import (
         ArchiveError,
         AuthenticationError,
@@ -39,11 +41,14 @@ if TYPE_CHECKING:
     from warmshell.pool import Pool
     from warmshell.process import Process
     from warmshell.shell import Shell
+    from warmshell.shell.detachable import Detach, SessionLeft
     from warmshell.transfer.streams import StreamReader, StreamWriter
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Attached": "attached", "Detach": "shell.detachable", "SessionInfo": "detached", "SessionLeft": "shell.detachable",
+    "attach": "detached", "end_session": "detached", "sessions": "detached",
     "Command": "command", "Output": "command", "Result": "command",
     "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
     "ArchiveError": "errors", "CopyError": "errors", "IncompleteStream": "errors",
@@ -58,6 +63,7 @@ _HOME = {
 
 __all__ = [
     "ArchiveError",
+    "Attached",
     "AuthenticationError",
     "BusyError",
     "ClosedError",
@@ -68,6 +74,7 @@ __all__ = [
     "CommandTooLong",
     "ConnectError",
     "CopyError",
+    "Detach",
     "HostKeyError",
     "IncompleteStream",
     "InputError",
@@ -80,6 +87,8 @@ __all__ = [
     "Process",
     "ProgramNotFound",
     "Result",
+    "SessionInfo",
+    "SessionLeft",
     "Shell",
     "ShellLost",
     "StreamReader",
@@ -88,7 +97,10 @@ __all__ = [
     "WorkdirError",
     "WorkdirNotADirectory",
     "WorkdirNotFound",
+    "attach",
     "connect",
+    "end_session",
+    "sessions",
 ]  # fmt: skip
 
 

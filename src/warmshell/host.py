@@ -26,6 +26,11 @@ def _misleads(variable: bytes) -> bool:
     return variable in (b"SHELLOPTS", b"BASHOPTS")
 
 
+def clean_environment(env: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+    """An environment (this process's own) without what misleads shells."""
+    return {name: value for name, value in (os.environb if env is None else env).items() if not _misleads(name)}
+
+
 class LocalHost:
     """Starts and ends processes for one location of this machine, under the eyes of the guardian.
 
@@ -37,9 +42,7 @@ class LocalHost:
     def __init__(self, env: Mapping[bytes, bytes] | None = None, cwd: bytes | None = None) -> None:
         self.cwd = os.getcwdb() if cwd is None else cwd
         self._guardian = acquire()
-        self._env = {
-            name: value for name, value in (os.environb if env is None else env).items() if not _misleads(name)
-        }
+        self._env = clean_environment(env)
         self._count = 0
         self.token = b"%s.%d" % (self._guardian.token.encode(), next(_NUMBERS))
 

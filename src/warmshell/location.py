@@ -17,6 +17,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.connector.place import Place
+    from warmshell.detached import SessionInfo
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
@@ -311,6 +312,37 @@ def make_command(what: Words | str | Command, options: Mapping[str, Any]) -> Com
         TypeError: a :class:`~warmshell.Command` with options beside it, or an unknown option.
         CommandError: it cannot be expressed.
     """
+    async def detach(self, what: Words | str | Command | None = None, **options: Any) -> str:
+        """Leave the session of this location to go on without a client, and close the location.
+
+        For one that was connected with ``detach=``. What runs in it goes on, though nobody here waits for it any more;
+        :func:`warmshell.attach` gives its results to whoever comes back.
+
+        Args:
+            what: a command to start last, as for :meth:`run`; all of its output is kept.
+            **options: those of :class:`~warmshell.Command`, but for ``user``, ``pty`` and input from a source.
+
+        Returns:
+            The id of the session, which this account remembers on this machine.
+
+        Raises:
+            NotSupported: there is no session that could be left.
+            ConnectError: it cannot be reached; what it does is not certain.
+        """
+        from warmshell.detached import leave
+
+        self._check_open()
+        session = await leave(self, self._shell, what, options)
+        await self.aclose()
+        return session
+
+    async def sessions(self) -> list[SessionInfo]:
+        """The sessions of this account here that can outlive their client; see :func:`warmshell.sessions`."""
+        from warmshell.detached import sessions_at
+
+        self._check_open()
+        return await sessions_at(self._place)
+
     if isinstance(what, Command):
         if options:
             raise TypeError(f"a Command carries its own options; {', '.join(options)} cannot be given beside it")

@@ -177,14 +177,18 @@ class FarPlace(backend.Place):
         self.name = "place"
         self.place = place
         self.options = options
-        self.session = None
+        self._session = None
+
+    @property
+    def session(self):
+        return self._session
 
     @property
     def framing(self):
         return "server"
 
     async def connect(self):
-        self.session = await self.place.session(**self.options)
+        self._session = await self.place.session(**self.options)
 
     async def aclose(self):
         await self.session.aclose()

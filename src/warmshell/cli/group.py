@@ -19,6 +19,9 @@ INTERRUPTED = 130
 _COMMANDS = {
     "run": ("run", "Run one command, here or elsewhere, with its own status and streams."),
     "map": ("map", "Run a command for every value of an input, many at a time."),
+    "sessions": ("sessions", "List the sessions that were left at a location."),
+    "attach": ("sessions", "Show what a session that was left writes; its command's status."),
+    "kill": ("sessions", "End a session that was left, and all in it."),
     "doctor": ("doctor", "Show what this machine or a location offers, and what is missing."),
     "demo": ("demo", "Run real commands over the standard library, cold and warm, and compare."),
 }

@@ -15,6 +15,7 @@ says that the time was over; 2 that something was wrong and nothing was run.
   warm run -- ls -l
   warm run --cwd /data --env LANG=C -c 'wc -l *.csv | sort -n'
   tar c . | warm run --on local: -- tar t
+  warm run --detach --on ssh://node1 -- make -j8      # prints an id; then: warm attach ID
 """
 
 
@@ -30,6 +31,8 @@ says that the time was over; 2 that something was wrong and nothing was run.
 @click.option("--user", metavar="USER", help="Run as another account, by sudo or doas.")
 @click.option("--pty", is_flag=True, help="Run on a terminal of its own.")
 @click.option("--shell", default="sh", metavar="SHELL", help="The shell that reads SCRIPT [sh].")
+@click.option("--detach", is_flag=True, help="Leave it to go on without us; print the id of its session.")
+@click.option("--lease", metavar="TIME", help="With --detach: end it when nobody was there for so long [never].")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[--] WORD…")
 def run(**options: Any) -> int:
     """The command object; its help is above."""

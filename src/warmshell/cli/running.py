@@ -29,11 +29,13 @@ class Request:
     timeout: float | None
     options: dict[str, Any]
     pty: bool
+    detach: bool = False
+    lease: float | None = None
 
 
 def request_from(
     *, words: Sequence[str], script: str | None, location: str | None, timeout: str | None, cwd: str | None,
-    settings: Sequence[str], user: str | None, pty: bool, shell: str,
+    settings: Sequence[str], user: str | None, pty: bool, shell: str, detach: bool, lease: str | None,
 ) -> Request:  # fmt: skip
     """The request of the options as click gives them.
 
@@ -50,11 +52,18 @@ def request_from(
     if cwd is not None:
         options["cwd"] = exact(cwd)
     limit = None if timeout is None else seconds(timeout)
-    return Request(given, location or DEFAULT_LOCATION, limit, options, pty)
+    if lease is not None and not detach:
+        raise CommandError("--lease belongs to --detach")
+    stay = None if lease is None else seconds(lease)
+    return Request(given, location or DEFAULT_LOCATION, limit, options, pty, detach, stay)
 
 
 async def ran(request: Request) -> int:
     """Run it; the exit status."""
+    if request.detach:
+        from warmshell.cli.attaching import left
+
+        return await left(request)
     try:
         async with asyncio.timeout(request.timeout) as limit:
             return await _run(request)

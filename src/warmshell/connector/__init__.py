@@ -25,6 +25,7 @@ def connect(where: str = "local:", **options: Any) -> Location:
         LocationError: the URL names no known kind of location, or an option is unknown or has a bad value.
     """
     place, rest = parse(where, options)
+    place.address = where, options
     names = {"shells": "most", "idle": "idle_seconds", "age": "age_seconds"}
     limits = Limits(**{field: rest[name] for name, field in names.items() if name in rest})
     return Location(place, shell=rest.get("shell", "sh"), limits=limits)

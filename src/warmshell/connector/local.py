@@ -135,6 +135,14 @@ class LocalPlace(Place):
         return self._host
 
     async def connect(self) -> None:
+    async def reach(self) -> None:
+        """Nothing has to be started for :meth:`reopen`."""
+
+    async def reopen(self, line: bytes) -> Process:
+        from warmshell.connector.local_session import RelayProcess
+
+        return RelayProcess(line, self.name)
+
         if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: ASYNC240
             raise ConnectError(f"no directory {os.fsdecode(self._cwd)!r}", location=self.name)
         self._find_shell(self.shell)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from warmshell.errors import NotSupported
 
 if TYPE_CHECKING:
     from warmshell.command import Command
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
 
+    from warmshell.shell.session import Session
 
 class Place(ABC):
     """How to reach one location and how to start things there; everything else is written once above it.
@@ -17,15 +20,41 @@ class Place(ABC):
     Attributes:
         name: the name of its location, for results and errors.
     """
+        address: the URL and the options that it was made from.
 
     name: str
 
+    address: tuple[str, dict[str, Any]] = ("", {})
     @property
     def framing(self) -> str:
         """How its shells tell commands apart: ``pipes``, ``markers`` or ``server``."""
         return "markers"
 
     @abstractmethod
+    @property
+    def session(self) -> Session | None:
+        """The session of the session server that its shells belong to, if it has one now."""
+        return None
+
+    async def reach(self) -> None:
+        """Instead of :meth:`connect`, for :meth:`reopen` alone: start nothing that needs no starting.
+
+        Raises:
+            ConnectError: it cannot be reached.
+        """
+        await self.connect()
+
+    async def reopen(self, line: bytes) -> Process:  # noqa: ARG002 - for places that can
+        """A process of a shell there that runs this line, over whichever connection there is by then.
+
+        Nothing ends it but the end of its streams; what it leaves behind on purpose is left alone.
+
+        Raises:
+            ConnectError: there is none to be had.
+            NotSupported: no session can be left at such a place.
+        """
+        raise NotSupported("no session can be left there", location=self.name)
+
     async def connect(self) -> None:
         """Reach it; called once, before anything else.
 

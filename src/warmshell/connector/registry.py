@@ -36,7 +36,7 @@ def _lease(text: str) -> float | bool:
 
 # Options of every location: what they are read with when they come from a URL, and what they must be.
 _COMMON: dict[str, Callable[[str], Any]] = {"shells": _whole, "idle": float, "age": float, "shell": _text}
-_LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text}
+_LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text, "detach": _lease}
 
 _SSH: dict[str, Callable[[str], Any]] = {
     "config": _text, "username": _text, "sshKey": _text, "sshKeyPassphraseFile": _text, "passwordFile": _text,
@@ -52,7 +52,13 @@ def _local(url: str, options: dict[str, Any]) -> Place:
     parts = urlsplit(url)
     if parts.netloc or parts.path:
         raise LocationError(f"not a local location: {url!r}", hint="write 'local:' and options behind a '?'")
-    return LocalPlace(**{name: options.pop(name) for name in list(options) if name in _LOCAL})
+    own = {name: options.pop(name) for name in list(options) if name in _LOCAL}
+    if own.get("detach"):
+        from warmshell.connector.local_session import make
+
+        return make(own)
+    own.pop("detach", None)
+    return LocalPlace(**own)
 
 
 def _ssh(url: str, options: dict[str, Any]) -> Place:

@@ -33,6 +33,7 @@ from warmshell.shell.diagnose import program_not_found
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
+    from warmshell.shell.detachable import Detach
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
 
@@ -62,7 +63,7 @@ class SshPlace(Place):
     def __init__(
         self, target: Target, *, shell: str = "sh", retries: int = 6, retry_delay: float = 0.2, server: bool = True,
         password: str | None = None, passphrase: str | None = None, cwd: str | None = None,
-        transport: str | None = None, detach: float | None = None, sessions: int | None = None,
+        transport: str | None = None, detach: Detach | None = None, sessions: int | None = None,
         connections: int | None = None,
     ) -> None:  # fmt: skip
         self.name = target.name
@@ -87,6 +88,10 @@ class SshPlace(Place):
         self._retired: set[asyncio.Task[None]] = set()
 
     @property
+    @property
+    def session(self) -> Session | None:
+        return self._session
+
     def framing(self) -> str:
         """The framing of its shells: ``server`` where there is a Python, else ``markers``."""
         return "server" if self._session is not None else "markers"
@@ -95,13 +100,20 @@ class SshPlace(Place):
 
     async def connect(self) -> None:
         transport = choose(self._transport, self.name)
+        await self.reach()
+        try:
+            await self._connected()
+        except BaseException:
+            await shielded(self.aclose())
+            raise
+
+    async def reach(self) -> None:
         await self._near.connect()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
             self._near.host.add_directory(self._home)
             self._link = transport(self._target, self._near, self._home, **self._options)
             await self._link.prepare()
-            await self._connected()
         except BaseException:
             await shielded(self.aclose())
             raise
@@ -158,6 +170,10 @@ class SshPlace(Place):
         if self._server:
             await self._open_session(link)
         if not self._server:
+        if not self._server and self._detach is not None:
+            raise NotSupported(
+                "a session outlives its connection only where there is Python 3.8 or later", location=self.name
+            )
             self._keeper = await self._open_keeper(link)
 
     async def _open_session(self, link: Link) -> None:
@@ -182,11 +198,6 @@ class SshPlace(Place):
             self._session = session
 
     async def reopen(self, line: bytes) -> Process:
-        """A process of the far shell that runs this line, over whichever connection there is by then.
-
-        Raises:
-            ConnectError: there is none to be had.
-        """
         if self._link is None:
             raise ConnectError("the location is not connected", location=self.name)
         process = ChannelShell(await self._link.channel(), self, "", control=True)

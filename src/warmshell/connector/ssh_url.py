@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmshell.connector.ssh_config import HOST, SESSIONS, Host, checked
 from warmshell.errors import LocationError
-from warmshell.shell.detachable import lease_of
+from warmshell.shell.detachable import detach_of
 
 if TYPE_CHECKING:
     from warmshell.connector.ssh import SshPlace
@@ -25,7 +25,7 @@ def make(url: str, options: dict[str, Any]) -> SshPlace:
     if user is not None:
         own["username"] = user
     sessions = {name: value for name, value in given.items() if name in SESSIONS}
-    detach = lease_of(options.get("detach"))
+    detach = detach_of(options.get("detach"))
     return Host(host, host, own, port).place(sessions, options.get("shell", "sh"), detach=detach)
 
 

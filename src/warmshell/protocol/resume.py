@@ -12,7 +12,7 @@ from warmshell.protocol.frames import ACKNOWLEDGE, COUNT, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Union
 
     Entry = Union[bytes, "Spilled"]  # noqa: UP007 - for Python 3.8
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SEGMENT = 8 * 1024 * 1024  # bytes in one file: room on the disk is given back in such pieces
 _OVERHEAD = 100  # bytes that a frame costs beside its own
 _EVERY = 128 * 1024  # bytes after which an acknowledgement is due
+_HEAD = 13  # bytes of a frame that say which command it is about
 
 MEMORY = 1024 * 1024
 """Bytes that are kept in memory before a file is used."""
@@ -66,12 +67,13 @@ class Segment:
 class Spilled:
     """A frame that is in a file."""
 
-    __slots__ = ("at", "segment", "size")
+    __slots__ = ("at", "head", "segment", "size")
 
-    def __init__(self, segment: Segment, at: int, size: int) -> None:
+    def __init__(self, segment: Segment, frame: bytes) -> None:
         self.segment = segment
-        self.at = at
-        self.size = size
+        self.at = segment.write(frame)
+        self.head = frame[:_HEAD]
+        self.size = len(frame)
 
     def __len__(self) -> int:
         return self.size
@@ -84,19 +86,24 @@ class SentLog:
         first: how many frames were sent and acknowledged before.
         memory: bytes kept in memory; what is more goes to files.
         directory: where these are made (and unlinked at once); ``None``: everything stays in memory.
+        taken: told of every frame that is acknowledged: its first bytes, and how many it has.
 
     Attributes:
         first: the number of the oldest frame that is kept: as many have been acknowledged.
         size: bytes that are kept.
     """
 
-    def __init__(self, first: int = 0, *, memory: int = MEMORY, directory: str | None = None) -> None:
+    def __init__(
+        self, first: int = 0, *, memory: int = MEMORY, directory: str | None = None,
+        taken: Callable[[bytes, int], None] | None = None,
+    ) -> None:  # fmt: skip
         self.first = first
         self.size = 0
         self._entries: list[Entry] = []
         self._head = 0  # entries before it have been acknowledged: they are dropped in bulk
         self._room = memory
         self._directory = directory
+        self._taken = taken
         self._segment: Segment | None = None
         self._segments = 0
 
@@ -123,7 +130,7 @@ class SentLog:
                 full, self._segment = self._segment, Segment(directory, self._segments)
                 if full is not None and full.live == 0:
                     full.close()
-            return Spilled(self._segment, self._segment.write(frame), len(frame))
+            return Spilled(self._segment, frame)
         except OSError:
             return None  # the disk is full: memory is what is left, up to the bound of whoever appends
 
@@ -141,6 +148,8 @@ class SentLog:
             self._head += 1
             self.first += 1
             self.size -= len(entry) + _OVERHEAD
+            if self._taken is not None:
+                self._taken(entry.head if isinstance(entry, Spilled) else entry[:_HEAD], len(entry))
             if isinstance(entry, Spilled):
                 self._release(entry.segment)
             else:

@@ -13,7 +13,7 @@ from warmshell.server.rendezvous import Rendezvous
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 _MOST_SECONDS = 10 * 365 * 86400.0
 _LEAST_SPOOL = 64 * 1024
@@ -54,11 +54,12 @@ def detach(given: dict[str, Any]) -> None:
         given: the options.
     """
     options, place = _prepare(given)
+    told, tell = os.pipe2(os.O_CLOEXEC)
     if os.fork() != 0:
-        place.listener.close()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _join(place.directory)
+        os.close(tell)
+        _stay(place, told)
     os.setsid()
+    _introduce(place, options, tell)
     _forget_streams()
     down, to_server = os.pipe2(os.O_CLOEXEC)
     from_server, up = os.pipe2(os.O_CLOEXEC)
@@ -89,9 +90,38 @@ def _prepare(given: dict[str, Any]) -> tuple[Options, Rendezvous]:
         options = Options(given)
         return options, Rendezvous(options.session)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = json.dumps({"error": f"the session cannot be made detachable: {error}"}).encode()
-        os.write(1, frames.pack(frames.ATTACH, 0, message))
+        _refuse(str(error))
+
+
+def _refuse(why: str) -> NoReturn:
+    message = json.dumps({"error": f"the session cannot be made detachable: {why}"}).encode()
+    os.write(1, frames.pack(frames.ATTACH, 0, message))
+    os._exit(1)
+
+
+def _stay(place: Rendezvous, told: int) -> NoReturn:
+    """Be the relay, once the link can be found."""
+    place.listener.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    why = os.read(told, 4096)
+    os.close(told)
+    if why:
+        _refuse(why.decode("utf-8", "replace"))
+    try:
+        exec(JOIN, {"directory": place.directory})  # noqa: S102 - the same text as that of programs that come later
+    finally:
         os._exit(1)
+
+
+def _introduce(place: Rendezvous, options: Options, tell: int) -> None:
+    """Write down who the link is, without which nobody would sweep what it leaves: not so on a full disk."""
+    try:
+        place.note(session=options.session)
+    except OSError as error:
+        place.remove()
+        os.write(tell, str(error).encode())
+        os._exit(1)
+    os.close(tell)
 
 
 def _forget_streams() -> None:
@@ -103,10 +133,3 @@ def _forget_streams() -> None:
         os.dup2(fd, target)
     for fd in {nothing, messages}:
         os.close(fd)
-
-
-def _join(directory: str) -> None:
-    try:
-        exec(JOIN, {"directory": directory})  # noqa: S102 - the same text as that of programs that come later
-    finally:
-        os._exit(1)

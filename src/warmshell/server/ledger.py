@@ -26,15 +26,16 @@ class Ledger:
             self._debts[key] += INITIAL_CREDIT
         return [(key, INITIAL_CREDIT) for key in self._debts]
 
-    def back(self, *, another: bool) -> None:
+    def back(self, unfetched: dict[Key, int] | None = None) -> None:
         """There is a client again.
 
         Args:
-            another: it has seen nothing of what the last one took, and owes nothing.
+            unfetched: for another client than the last one, which owes nothing but will pay for all that it gets:
+                the bytes of each command that are kept for it.
         """
         self._away = False
-        if another:
-            self._debts = dict.fromkeys(self._debts, 0)
+        if unfetched is not None:
+            self._debts = {key: unfetched.get(key, 0) for key in {*self._debts, *unfetched}}
 
     def wrote(self, key: Key, size: int) -> int:
         """A command has written so much; what to grant for it."""

@@ -12,8 +12,8 @@ import signal
 import time
 
 from warmshell.protocol import frames
-from warmshell.protocol.remote import RemoteCommand
 from warmshell.protocol.resume import ReceivedCount, SentLog
+from warmshell.server.commands import Commands
 from warmshell.server.ledger import Ledger
 from warmshell.server.loop import Loop
 from warmshell.server.visitor import Visitor
@@ -34,7 +34,6 @@ _MOST_TO_SERVER = 1024 * 1024
 _SILENCE = 20.0  # seconds after which a client that says nothing is gone
 _ACKNOWLEDGE_SECONDS = 0.25
 _LAST_SECONDS = 2.0
-_WORDS = 200  # characters of a command that are shown
 
 
 def serve(place: Rendezvous, options: Options, server: int, to_server: int, from_server: int) -> None:
@@ -50,7 +49,6 @@ def serve(place: Rendezvous, options: Options, server: int, to_server: int, from
     loop = Loop()
     link = Link(loop, place, options, to_server, from_server)
     loop.on_signal(signal.SIGTERM, link.end)
-    place.note(session=options.session)
     link.open()
     loop.run()
     os.waitpid(server, 0)  # it may still be ending what a killed server has left
@@ -79,19 +77,19 @@ class Link:
         os.set_blocking(from_server, False)
         self._waiting = bytearray()  # for the server
         self._decoder = frames.FrameDecoder()
-        self._log = SentLog(memory=min(options.spool, 1024 * 1024), directory=place.directory)
+        self._commands = Commands()
+        self._log = SentLog(
+            memory=min(options.spool, 1024 * 1024), directory=place.directory, taken=self._commands.taken
+        )
         self._received = ReceivedCount()
         self._ledger = Ledger()
         self._visitors: set[Visitor] = set()
         self._client: Visitor | None = None
         self._epoch = 0
         self._sent = 0
-        self._running: dict[Key, str] = {}
-        self._commands = 0
-        self._last = ""
         self._heard = loop.time()
         self._began = time.time()
-        self._reading = self._writing = self._owing = self._ending = False
+        self._reading = self._writing = self._owing = self._ending = self._bereft = False
         self._timer: Timer | None = None
 
     def open(self) -> None:
@@ -114,17 +112,22 @@ class Link:
 
     def status(self) -> bytes:
         """What is told to those who ask, as a line of JSON."""
+        lease = self._options.lease
+        away = 0.0 if self._client is not None else self._loop.time() - self._heard
         facts = {
             "session": self._options.session,
             "host": os.uname().nodename,
             "pid": os.getpid(),
-            "started": self._began,
-            "lease": self._options.lease,
+            "began": self._began,
+            "lease": lease,
+            "left": None if lease is None else max(0.0, lease - away),
             "attached": self._client is not None,
             "spooled": self._log.size,
-            "commands": self._commands,
-            "running": len(self._running),
-            "last": self._last,
+            "spool": self._options.spool,
+            "commands": self._commands.count,
+            "running": self._commands.running,
+            "finished": self._commands.finished,
+            "last": self._commands.last,
         }
         return json.dumps(facts).encode() + b"\n"
 
@@ -132,13 +135,17 @@ class Link:
         """A connection has ended."""
         self._visitors.discard(visitor)
         if visitor is self._client:
-            self._client = None
-            self._sent = max(self._sent, visitor.at)
-            self._heard = self._loop.time()
-            for (subshell, seq), size in self._ledger.leave():
-                self._give(frames.pack_numbered(frames.CREDIT, subshell, seq, frames.NUMBER.pack(size)))
-            self._listen()
-            self._on_time()
+            self._on_left(visitor.at)
+
+    def _on_left(self, seen: int) -> None:
+        """The client is gone, and may have made use of so many frames."""
+        self._client = None
+        self._sent = max(self._sent, seen)
+        self._heard = self._loop.time()
+        for (subshell, seq), size in self._ledger.leave():
+            self._give(frames.pack_numbered(frames.CREDIT, subshell, seq, frames.NUMBER.pack(size)))
+        self._listen()
+        self._on_time()
 
     def refuse(self, visitor: Visitor, why: str) -> None:
         """This one is not the client, or no longer."""
@@ -159,9 +166,11 @@ class Link:
         if kind == frames.ACKNOWLEDGE:
             self._log.acknowledge(_count(payload))
             self._listen()
+            self._stop_when_taken()
             return
         due = self._received.add(len(payload))
-        self._note(kind, subshell, payload)
+        if kind == frames.RUN:
+            self._commands.given(subshell, payload)
         if kind == frames.CREDIT and len(payload) == frames.GRANT.size:
             self._on_credit(subshell, *frames.GRANT.unpack(payload))
         else:
@@ -173,6 +182,9 @@ class Link:
             self._client = None if visitor is self._client else self._client
             visitor.silence()
             self.end()
+            return
+        if message.get("leave") and visitor is self._client:
+            self._on_leave(visitor, message["used"])
             return
         if visitor.attached or message["session"] != self._options.session:
             raise ValueError("another session, or the same once more")
@@ -186,6 +198,12 @@ class Link:
             self._log.acknowledge(first)
             self._adopt(visitor, first, another=another)
 
+    def _on_leave(self, visitor: Visitor, used: int) -> None:
+        """The client goes, and says how many frames it has made use of."""
+        self._log.acknowledge(used)
+        self._on_left(used)
+        visitor.farewell(_attach(left=True))
+
     def _adopt(self, visitor: Visitor, first: int, *, another: bool) -> None:
         before = self._client
         if before is not None:
@@ -198,23 +216,16 @@ class Link:
         self._epoch += another
         self._client = visitor
         self._heard = self._loop.time()
-        self._ledger.back(another=another)
+        self._ledger.back(self._commands.unfetched() if another else None)
         visitor.start(first)
+        known = {"commands": self._commands.describe()} if another else {}
         visitor.say(
             _attach(session=self._options.session, epoch=self._epoch, received=self._received.count, first=first,
-                    sent=self._sent, lease=self._options.lease)
+                    sent=self._sent, lease=self._options.lease, spool=self._options.spool, **known)
         )  # fmt: skip
         self._listen()
         self._on_time()
-
-    def _note(self, kind: int, subshell: int, payload: bytes) -> None:
-        """Remember what is run, for those who ask."""
-        if kind == frames.RUN:
-            command = RemoteCommand.decode(payload)
-            words = b" ".join(command.argv) if command.script is None else command.script
-            self._last = words[:_WORDS].decode("utf-8", "replace")
-            self._running[subshell, command.seq] = self._last
-            self._commands += 1
+        self._stop_when_taken()
 
     def _on_credit(self, subshell: int, seq: int, size: int) -> None:
         more = self._ledger.credit((subshell, seq), size)
@@ -260,6 +271,8 @@ class Link:
 
     def _give(self, frame: bytes) -> None:
         """A frame for the server."""
+        if self._to_server < 0:
+            return
         self._waiting += frame
         if not self._writing:
             self._write()
@@ -325,16 +338,15 @@ class Link:
         self._log.append(frame)
         if self._client is not None:
             self._client.unsent += len(frame)
-        if kind in (frames.STDOUT, frames.STDERR, frames.RESULT):
+        if frames.STARTED <= kind <= frames.RESULT:
             (seq,) = frames.NUMBER.unpack_from(payload)
             self._on_output(kind, (subshell, seq), len(payload) - 4)
 
     def _on_output(self, kind: int, key: Key, size: int) -> None:
+        self._commands.came(kind, key, size)
         if kind == frames.RESULT:
             self._ledger.ended(key)
-            self._running.pop(key, None)
-            return
-        granted = self._ledger.wrote(key, size)
+        granted = self._ledger.wrote(key, size) if kind in (frames.STDOUT, frames.STDERR) else 0
         if granted and not self._ending:
             self._give(frames.pack_numbered(frames.CREDIT, *key, frames.NUMBER.pack(granted)))
 
@@ -345,27 +357,47 @@ class Link:
         if self._ending:
             return
         self._ending = True
-        self._write()
-        os.close(self._to_server)
+        if self._bereft:
+            self._loop.stop()
+            return
+        self._let_server_go()
         self._listen()
+
+    def _let_server_go(self) -> None:
+        """It sees the end of its client."""
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._to_server)
+        self._waiting.clear()
+        os.close(self._to_server)
+        self._to_server = -1
 
     def _on_server_gone(self) -> None:
         """Nothing more will come; whoever is there gets the last of it."""
         self._loop.remove_reader(self._from_server)
         os.close(self._from_server)
         self._from_server = -1
-        if not self._ending:
-            self._ending = True
-            self._write()
+        self._bereft = not self._ending
+        if self._bereft:
+            self._commands.lost("was lost: the session server was ended", self._keep)
+            self._let_server_go()
         if self._client is not None and self._client.unsent:
+            self._ending = True
             self._loop.call_later(_LAST_SECONDS, self._loop.stop)
             self.on_room = self._stop_when_told  # type: ignore[method-assign]
             self._client.flush()
-        else:
+        elif not self._bereft or self._client is not None or self._commands.finished == 0:
             self._loop.stop()
+        # Else what was spooled, and that the rest is lost, waits for a client.
 
     def _stop_when_told(self) -> None:
         if self._client is None or not self._client.unsent:
+            self._loop.stop()
+
+    def _stop_when_taken(self) -> None:
+        """Without a server there is nothing but what was kept; when that has been taken, all is over."""
+        if self._bereft and self._commands.finished == 0:
+            self._ending = True
             self._loop.stop()
 
 

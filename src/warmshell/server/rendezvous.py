@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import struct
+import time
 
 from warmshell.guardian.processes import start_time
 from warmshell.server.finding import PLACES, SOCKET
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _NOTE = "info.json"
 _CREDENTIALS = struct.Struct("3i")
 _LISTENS = 16
+_MAKING = 600.0  # seconds after which a directory without a note is nobody's any more
 
 
 class Rendezvous:
@@ -122,8 +124,17 @@ def sweep(base: str) -> None:
                 note = json.loads(file.read())
             if note["host"] == os.uname().nodename and start_time(note["pid"]) != note["started"]:
                 _remove(directory)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # it is being made, or another's matter
+        except (OSError, ValueError, KeyError, TypeError):  # it is being made, or was when its maker was killed
+            if _is_old(directory):
+                _remove(directory)
+
+
+def _is_old(directory: str) -> bool:
+    try:
+        found = os.lstat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _MAKING
 
 
 def _remove(directory: str) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import random
+import warnings
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ _MOST_WAITING = 4 * 1024 * 1024  # bytes of standard input that may wait for a c
 
 SPOOL = 256 * 1024 * 1024
 """Bytes of output that are kept at the far end for a client that is away."""
+
+
+class SessionLeft(RuntimeWarning):
+    """A session could not be told to end: it goes on without a client, until its lease is over."""
 
 
 def new_session_id() -> str:
@@ -70,7 +75,8 @@ class DetachableSession(Session):
 
     Attributes:
         detach_options: how it outlives its connection.
-        again: the number of frames that an earlier client may have seen.
+        again: the number of frames that an earlier client may have made use of.
+        on_attached: told what the far end says when it is taken over, before anything else arrives.
     """
 
     def __init__(
@@ -86,14 +92,23 @@ class DetachableSession(Session):
         self._handshake: asyncio.Future[None] | None = None
         self._connected = self._closing = self._owing = False
         self._acknowledged = asyncio.Event()
-        self._control_seconds = None if detach.lease is None else detach.lease + 60.0
-        self._beats = _BEAT if detach.lease is None else min(_BEAT, detach.lease / 4)
+        self._parting: asyncio.Future[None] | None = None
+        self._passed = 0
+        self._paused = self._delivered = False
+        self.on_attached: Callable[[dict[str, Any]], None] = _ignore
+        self._on_lease(detach.lease)
         self.again = 0
+
+    def _on_lease(self, lease: float | None) -> None:
+        self.detach_options = replace(self.detach_options, lease=lease)
+        self._control_seconds = None if lease is None else lease + 60.0
+        self._beats = _BEAT if lease is None else min(_BEAT, lease / 4)
 
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def start(self, archive: bytes, **options: Any) -> None:  # noqa: ARG002 - the delivery contains it
         rest = await self._greet(b"python")
+        self._delivered = True
         detach = self.detach_options
         self._outbox.put(pack.delivery({"session": detach.session, "lease": detach.lease, "spool": detach.spool}))
         await self._resume(rest)
@@ -108,6 +123,7 @@ class DetachableSession(Session):
             ConnectError: it cannot be had.
         """
         await self._resume(await self._greet(b"attach"))
+        self._delivered = True
         self._task(self._beat())
 
     async def _resume(self, rest: bytes) -> None:
@@ -124,6 +140,7 @@ class DetachableSession(Session):
             raise ConnectError("the session does not answer", location=self._location) from None
         finally:
             self._handshake = None
+            self._paused = False
 
     def _say(self, **message: Any) -> None:
         self._outbox.put(frames.pack(frames.ATTACH, 0, json.dumps(message).encode()))
@@ -137,6 +154,10 @@ class DetachableSession(Session):
             else:
                 self._lose(error.message)
             return
+        if "left" in message:
+            if self._parting is not None and not self._parting.done():
+                self._parting.set_result(None)
+            return
         if handshake is None or handshake.done():
             raise ValueError("an answer to nothing")
         if self._epoch is None:
@@ -145,9 +166,12 @@ class DetachableSession(Session):
             self._log.close()
             self._log = SentLog(int(message["received"]))
             self.again = int(message["sent"])
+            self._on_lease(message["lease"])
+            self.on_attached(message)
         self._log.acknowledge(int(message["received"]))
         for frame in self._log.since(int(message["received"])):
             self._outbox.put(frame)
+        self._passed = self._log.end
         self._connected = True
         handshake.set_result(None)
 
@@ -156,7 +180,7 @@ class DetachableSession(Session):
             if self._connected:
                 self._ping()
             await asyncio.sleep(self._beats)
-            if self._connected and self._loop.time() - self._heard > _SILENCE:
+            if self._connected and not self._paused and self._loop.time() - self._heard > _SILENCE:
                 self._cut("the far end has been silent for too long")
 
     # -- connections that are cut -----------------------------------------------------------------------------------
@@ -176,6 +200,8 @@ class DetachableSession(Session):
             return
         if self._connected and self.lost is None:
             self._connected = False
+            if self._parting is not None and not self._parting.done():
+                self._parting.set_exception(ConnectError(why, location=self._location))
             if not self._closing:
                 self._task(self._reconnect(why))
 
@@ -224,6 +250,7 @@ class DetachableSession(Session):
         self._log.append(frame)
         if self._connected:
             self._outbox.put(frame)
+            self._passed = self._log.end
 
     def send_later(self, frame: bytes) -> None:
         if self.lost is not None:
@@ -231,6 +258,7 @@ class DetachableSession(Session):
         self._log.append(frame)
         if self._connected:
             self._outbox.put_later(frame)
+            self._passed = self._log.end
 
     async def flushed(self) -> None:
         while self._log.size > _MOST_WAITING and self.lost is None:
@@ -240,6 +268,16 @@ class DetachableSession(Session):
     @property
     def unsent(self) -> bool:
         return not self._connected or super().unsent
+
+    @property
+    def connected(self) -> bool:
+        return self._connected and self.lost is None
+
+    def mark(self) -> int:
+        return self._log.end
+
+    def passed(self, mark: int) -> bool:
+        return self._passed >= mark
 
     # -- listening --------------------------------------------------------------------------------------------------
 
@@ -268,6 +306,23 @@ class DetachableSession(Session):
         """How many frames were received in the life of the session, the present one included."""
         return self._received.count
 
+    def hold(self) -> None:
+        """Acknowledge nothing by itself from now on: another client is to get it."""
+        self._acknowledges = False
+
+    def pause(self) -> None:
+        """Take nothing more for now."""
+        if self._stop_reading is not None and self._connected and not self._paused:
+            self._paused = True
+            self._stop_reading()
+
+    def resume(self) -> None:
+        """Take what comes again."""
+        if self._paused and self._connected:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._stop_reading = self._process.stdout.subscribe(self._on_data, self._on_end)
+
     def _owe(self, due: bool) -> None:
         if due:
             self.acknowledge()
@@ -277,12 +332,18 @@ class DetachableSession(Session):
 
     def _on_owing(self) -> None:
         self._owing = False
-        if self.lost is None:
+        if self.lost is None and self._acknowledges:
             self.acknowledge()
 
-    def acknowledge(self) -> None:
-        """Tell the far end that what has arrived need not be kept any longer."""
-        if self._connected and self._received.owed:
+    def acknowledge(self, used: int | None = None) -> None:
+        """Tell the far end that what has arrived need not be kept any longer.
+
+        Args:
+            used: so many frames of it; all that have arrived.
+        """
+        if self._connected and used is not None:
+            self._outbox.put(frames.pack(frames.ACKNOWLEDGE, 0, frames.COUNT.pack(used)))
+        elif self._connected and self._received.owed:
             self._outbox.put(self._received.acknowledgement())
 
     # -- ending -----------------------------------------------------------------------------------------------------
@@ -294,57 +355,111 @@ class DetachableSession(Session):
         self._log.close()
 
     async def aclose(self) -> None:
-        """End the session and everything in it, also at the far end; where that cannot be reached, its lease does."""
-        self._closing = True
-        was_lost, connected = self.lost is not None, self._connected
-        if self._tasks and not connected:
-            await self._stop_tasks()
-        with contextlib.suppress(WarmshellError, OSError, TimeoutError):
-            async with asyncio.timeout(_END_SECONDS):
-                if not was_lost:
-                    if not connected:
-                        await self._connect_again()
-                    self._say(end=True)
-                    await self._outbox.flushed()
-                    await self._process.wait()
+        """End the session and everything in it, also at the far end; where that cannot be reached, say so."""
+        if self._delivered and not await self.end():
+            lease = self.detach_options.lease
+            until = "until somebody ends it" if lease is None else f"until nobody has been there for {lease:g} s"
+            warnings.warn(
+                f"the session {self.detach_options.session} at {self._location} could not be told to end: "
+                f"what runs in it goes on {until}",
+                SessionLeft, stacklevel=2,
+            )  # fmt: skip
         await super().aclose()
 
-    async def _stop_tasks(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.wait(self._tasks)
+    async def end(self) -> bool:
+        """Have the far end end the session; whether it is certain to have heard that."""
+        self._closing = True
+        if self.lost is not None:
+            return True
+        if self._tasks and not self._connected:
+            await self._stop_tasks()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                if not self._connected:
+                    await self._connect_again()
+                self._say(end=True)
+                await self._outbox.flushed()
+                return await self._process.wait() == 0  # of the relay there, not of what carries its streams
+        except Gone:
+            return True
+        except (WarmshellError, OSError, TimeoutError):
+            return self.lost is not None
 
-    async def leave(self) -> None:
+    async def _stop_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def abandon(self) -> None:
+        """Let go of the connection, without a word to the far end."""
+        self._closing = True
+        self._lose("the session was let go")
+        await super().aclose()
+
+    async def leave(self, used: int | None = None) -> None:
         """Let the session go on without a client; return when the far end has all that was sent.
+
+        Args:
+            used: how many of the frames that have arrived this client has made use of; another gets the others. All.
 
         Raises:
             ConnectError: it cannot be reached.
         """
-        await self.ask("ping")  # it is answered after everything that was sent before
-        self.acknowledge()
-        await self._outbox.flushed()
         self._closing = True
-        self._lose("the session was left")
-        await super().aclose()
+        used = self._received.count if used is None else used
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._part(used)
+        except TimeoutError:
+            raise ConnectError("the session does not let its client go", location=self._location) from None
+        finally:
+            self._lose("the session was left")
+            await super().aclose()
+
+    async def _part(self, used: int) -> None:
+        if self.lost is not None:
+            raise ConnectError(f"the session is gone: {self.lost}", location=self._location)
+        for attempt in (1, 2):
+            if not self._connected:
+                await self._stop_tasks()
+                await self._connect_again()
+            self._parting = self._loop.create_future()
+            self._say(leave=True, used=used)
+            try:
+                await self._parting
+            except ConnectError:
+                if attempt == 2:
+                    raise
+            else:
+                return
 
 
-def session_for(process: Process, token: str, location: str, reopen: Reopen, lease: float | None) -> Session:
-    """A session over a process; a detachable one if there is a lease."""
-    if lease is None:
+def _ignore(_message: dict[str, Any]) -> None:
+    """Nobody wants to know."""
+
+
+def session_for(process: Process, token: str, location: str, reopen: Reopen, detach: Detach | None) -> Session:
+    """A session over a process; a detachable one, with an id of its own, if it is to outlive it."""
+    if detach is None:
         return Session(process, token, location)
-    return DetachableSession(process, token, location, reopen=reopen, detach=Detach(lease))
+    own = Detach(detach.lease, detach.spool)
+    return DetachableSession(process, token, location, reopen=reopen, detach=own)
 
 
-def lease_of(given: object) -> float | None:
-    """Seconds that a session lasts without a connection; ``None``: it is not to outlive one.
+def detach_of(given: object) -> Detach | None:
+    """How sessions outlive their connection, as ``detach=`` says it; ``None``: not at all.
 
     Raises:
-        LocationError: it is no number of seconds.
+        LocationError: it says nothing of the kind.
     """
     if given is None or given is False:
         return None
     if given is True:
-        return LEASE
-    if not isinstance(given, int | float) or not 0 < given < 1e8:
-        raise LocationError(f"detach= is True or a number of seconds, not {given!r}")
-    return float(given)
+        return Detach()
+    if isinstance(given, Detach):
+        return given
+    if not isinstance(given, int | float) or not given > 0 or 1e8 < given < float("inf"):
+        raise LocationError(f"detach= is True, or a number of seconds that may be 'inf', not {given!r}")
+    return Detach(None if given == float("inf") else float(given))

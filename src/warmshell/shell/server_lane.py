@@ -18,6 +18,7 @@ from warmshell.protocol.request import Body
 from warmshell.shell.lane import GRACE, Execution, Lane
 
 if TYPE_CHECKING:
+    from warmshell.errors import Started
     from warmshell.protocol.dialect import Dialect
     from warmshell.shell.session import Session
 
@@ -73,10 +74,11 @@ class ServerLane(Lane):
         self._number = -1
         self._window = Window(session, self.loop.time)
         self._input = InputCredit()
+        self._mark = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        copied = {} if self._copy_of is None else {"copy_of": self._copy_of}
+        copied: dict[str, Any] = {} if self._copy_of is None else {"copy_of": self._copy_of}
         answer = await self._session.ask("create_subshell", shell=self._shell, blank=self._blank, **copied)
         self._number = int(answer["subshell"])
         self._session.attach(self._number, self)
@@ -94,29 +96,53 @@ class ServerLane(Lane):
     def body(self, command: Command) -> Body:  # noqa: ARG002 - the server makes the shell text
         return _NO_BODY
 
-    def begin(self, command: Command, body: Body, *, keeps_state: bool = False, prelude: bytes = b"") -> Execution:  # noqa: ARG002
+    def begin(
+        self,
+        command: Command,
+        body: Body,
+        *,
+        keeps_state: bool = False,
+        prelude: bytes = b"",  # noqa: ARG002 - the server writes the state
+        keeps_time: bool = False,
+    ) -> Execution:
+        """Hand over a command; see :meth:`Lane.begin`.
+
+        Args:
+            command: what to run.
+            body: the command as shell text.
+            keeps_state: whether it runs in the shell itself.
+            prelude: nothing.
+            keeps_time: whether the server ends it when its time is over: nobody else will be there.
+        """
         data, source = _input(command)
         execution = self.next_execution(command, keeps_state=keeps_state)
+        stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
+        remote = self._remote(execution, body, stdin, data)
+        remote.timeout = command.timeout if keeps_time else None
+        self._session.commands += 1
+        self._window.begin()
+        self._input = InputCredit()
+        self._session.send(frames.pack(frames.RUN, self._number, remote.encode()))
+        self._mark = self._session.mark()
+        if source is not None:
+            self._task(self._feed(execution, source))
+        return execution
+
+    def _remote(self, execution: Execution, body: Body, stdin: str, data: bytes) -> RemoteCommand:
+        command, keeps_state = execution.command, execution.keeps_state
         env = command.env if command.env_only is None else {**command.env_only, **(command.env or {})}
-        remote = RemoteCommand(
+        return RemoteCommand(
             execution.seq,
             () if keeps_state else command.argv,
             body.text if keeps_state else command.script,
             keeps_state=keeps_state,
             cwd=command.cwd,
             env=None if keeps_state else env,
-            stdin="none" if command.stdin is None else "bytes" if source is None else "stream",
+            stdin=stdin,
             data=data,
             stdout=command.stdout,
             stderr=command.stderr,
         )
-        self._session.commands += 1
-        self._window.begin()
-        self._input = InputCredit()
-        self._session.send(frames.pack(frames.RUN, self._number, remote.encode()))
-        if source is not None:
-            self._task(self._feed(execution, source))
-        return execution
 
     async def _feed(self, execution: Execution, source: AsyncIterator[bytes]) -> None:
         credit = self._input
@@ -156,6 +182,8 @@ class ServerLane(Lane):
             self._input.grant(frames.GRANT.unpack(payload)[1])
 
     def _on_output(self, execution: Execution, index: int, data: bytes) -> None:
+        if not execution.acknowledged:
+            execution.acknowledge()
         try:
             execution.captured()[index].feed(data)
         except OutputError as error:
@@ -199,8 +227,10 @@ class ServerLane(Lane):
         execution, self.busy = self.busy, None
         if execution is None or execution.done.done():
             return
-        started = "yes" if execution.acknowledged else "unknown"
-        execution.done.set_exception(self.lost(started, execution.command, f"was lost: {why}"))  # type: ignore[arg-type]
+        started: Started = "yes" if execution.acknowledged else "unknown"
+        if not self._session.passed(self._mark):
+            started = "no"
+        execution.done.set_exception(self.lost(started, execution.command, f"was lost: {why}"))
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -220,9 +250,16 @@ class ServerLane(Lane):
         return None if execution is None else self.partial(execution)
 
     async def aclose(self) -> None:
-        if self._number >= 0:
+        if self._number >= 0 and self._session.connected:
             await self.end()
-            self._number = -1
+        elif self._number >= 0:  # nobody can say when that will be heard
+            self.alive = False
+            if self._session.lost is None:
+                self._session.tell("delete_subshell", subshell=self._number, grace=GRACE)
+            self.give_up(self.busy)
+            self._session.detach(self._number)
+            self.busy = None
+        self._number = -1
         for task in [task for task in self._tasks if task is not asyncio.current_task()]:
             task.cancel()
             await asyncio.wait([task])

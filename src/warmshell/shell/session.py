@@ -253,6 +253,24 @@ class Session:
         elif number in self._subshells:
             self._subshells[number].on_frame(kind, payload)
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is sent goes out now."""
+        return self.lost is None
+
+    def mark(self) -> int:
+        """A mark behind what was sent last, for :meth:`passed`."""
+        return self._outbox.total
+
+    def passed(self, mark: int) -> bool:
+        """Whether all that was sent before the mark may have left this process; what has not cannot have arrived."""
+        return self._outbox.begun >= mark
+
+    def tell(self, op: str, **arguments: Any) -> None:
+        """A request on the control channel whose answer nobody waits for."""
+        self._asked += 1
+        self._control({"id": self._asked, "op": op, **arguments})
+
     def _on_control(self, message: dict[str, Any]) -> None:
         if message.get("id") == self._pinged[0]:
             self.round_trip = min(self.round_trip, self._loop.time() - self._pinged[1])
@@ -309,7 +327,7 @@ class Outbox:
         self._later: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self.pending = 0
+        self.pending = self.total = self.begun = 0
 
     def put_later(self, data: bytes) -> None:
         """Send the bytes with the next that are sent, or a moment later: each write wakes four processes on the way."""
@@ -327,6 +345,11 @@ class Outbox:
         if self._later:
             data = b"".join((*self._later, data))
             self._later.clear()
+
+    Attributes:
+        pending: bytes that wait.
+        total: bytes that were ever given to it.
+        begun: as many of them were handed on, or are about to be.
         if self._task is None:
             try:
                 sent = self._stream.send_some(data)
@@ -354,12 +377,14 @@ class Outbox:
 
     async def flushed(self) -> None:
         """Return when everything is out, or will never be."""
+        self.total += len(data)
         if self._later:
             self.put(b"")
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def aclose(self) -> None:
+            self.begun += sent
         """Send nothing more."""
         if self._timer is not None:
             self._timer.cancel()
@@ -371,3 +396,4 @@ class Outbox:
 def new_token() -> str:
     """A token for a hello."""
     return secrets.token_hex(8)
+                self.begun += len(chunk)
