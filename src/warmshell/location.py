@@ -294,24 +294,6 @@ class Location:
         """The shell was closed."""
         self._open.discard(shell)
 
-    def statistics(self) -> ShellStatistics:
-        """How many warm shells there are, and what they do."""
-        if self._shells is None:
-            return ShellStatistics(0, 0, 0, 0, 0, 0)
-        return self._shells.statistics()
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else "not connected" if self._shells is None else "connected"
-        return f"<Location {self.name}: {state}>"
-
-
-def make_command(what: Words | str | Command, options: Mapping[str, Any]) -> Command:
-    """The command that the arguments of a ``run`` describe.
-
-    Raises:
-        TypeError: a :class:`~warmshell.Command` with options beside it, or an unknown option.
-        CommandError: it cannot be expressed.
-    """
     async def detach(self, what: Words | str | Command | None = None, **options: Any) -> str:
         """Leave the session of this location to go on without a client, and close the location.
 
@@ -343,6 +325,24 @@ def make_command(what: Words | str | Command, options: Mapping[str, Any]) -> Com
         self._check_open()
         return await sessions_at(self._place)
 
+    def statistics(self) -> ShellStatistics:
+        """How many warm shells there are, and what they do."""
+        if self._shells is None:
+            return ShellStatistics(0, 0, 0, 0, 0, 0)
+        return self._shells.statistics()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not connected" if self._shells is None else "connected"
+        return f"<Location {self.name}: {state}>"
+
+
+def make_command(what: Words | str | Command, options: Mapping[str, Any]) -> Command:
+    """The command that the arguments of a ``run`` describe.
+
+    Raises:
+        TypeError: a :class:`~warmshell.Command` with options beside it, or an unknown option.
+        CommandError: it cannot be expressed.
+    """
     if isinstance(what, Command):
         if options:
             raise TypeError(f"a Command carries its own options; {', '.join(options)} cannot be given beside it")

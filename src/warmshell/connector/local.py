@@ -134,7 +134,6 @@ class LocalPlace(Place):
             raise ConnectError("the location is not connected", location=self.name, hint="use 'async with'")
         return self._host
 
-    async def connect(self) -> None:
     async def reach(self) -> None:
         """Nothing has to be started for :meth:`reopen`."""
 
@@ -143,6 +142,7 @@ class LocalPlace(Place):
 
         return RelayProcess(line, self.name)
 
+    async def connect(self) -> None:
         if self._cwd is not None and not os.path.isdir(self._cwd):  # noqa: ASYNC240
             raise ConnectError(f"no directory {os.fsdecode(self._cwd)!r}", location=self.name)
         self._find_shell(self.shell)

@@ -11,26 +11,25 @@ if TYPE_CHECKING:
     from warmshell.command import Command
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
-
     from warmshell.shell.session import Session
+
 
 class Place(ABC):
     """How to reach one location and how to start things there; everything else is written once above it.
 
     Attributes:
         name: the name of its location, for results and errors.
-    """
         address: the URL and the options that it was made from.
+    """
 
     name: str
-
     address: tuple[str, dict[str, Any]] = ("", {})
+
     @property
     def framing(self) -> str:
         """How its shells tell commands apart: ``pipes``, ``markers`` or ``server``."""
         return "markers"
 
-    @abstractmethod
     @property
     def session(self) -> Session | None:
         """The session of the session server that its shells belong to, if it has one now."""
@@ -55,6 +54,7 @@ class Place(ABC):
         """
         raise NotSupported("no session can be left there", location=self.name)
 
+    @abstractmethod
     async def connect(self) -> None:
         """Reach it; called once, before anything else.
 

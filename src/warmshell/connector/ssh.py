@@ -88,10 +88,10 @@ class SshPlace(Place):
         self._retired: set[asyncio.Task[None]] = set()
 
     @property
-    @property
     def session(self) -> Session | None:
         return self._session
 
+    @property
     def framing(self) -> str:
         """The framing of its shells: ``server`` where there is a Python, else ``markers``."""
         return "server" if self._session is not None else "markers"
@@ -99,7 +99,6 @@ class SshPlace(Place):
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        transport = choose(self._transport, self.name)
         await self.reach()
         try:
             await self._connected()
@@ -108,6 +107,7 @@ class SshPlace(Place):
             raise
 
     async def reach(self) -> None:
+        transport = choose(self._transport, self.name)
         await self._near.connect()
         try:
             self._home = tempfile.mkdtemp(prefix=f"warm-{os.getpid()}-", dir=_short_directory())
@@ -169,11 +169,11 @@ class SshPlace(Place):
     async def _take_control(self, link: Link) -> None:
         if self._server:
             await self._open_session(link)
-        if not self._server:
         if not self._server and self._detach is not None:
             raise NotSupported(
                 "a session outlives its connection only where there is Python 3.8 or later", location=self.name
             )
+        if not self._server:
             self._keeper = await self._open_keeper(link)
 
     async def _open_session(self, link: Link) -> None:

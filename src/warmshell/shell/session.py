@@ -229,6 +229,24 @@ class Session:
         """Whether something waits to go out."""
         return self._outbox.pending > 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is sent goes out now."""
+        return self.lost is None
+
+    def mark(self) -> int:
+        """A mark behind what was sent last, for :meth:`passed`."""
+        return self._outbox.total
+
+    def passed(self, mark: int) -> bool:
+        """Whether all that was sent before the mark may have left this process; what has not cannot have arrived."""
+        return self._outbox.begun >= mark
+
+    def tell(self, op: str, **arguments: Any) -> None:
+        """A request on the control channel whose answer nobody waits for."""
+        self._asked += 1
+        self._control({"id": self._asked, "op": op, **arguments})
+
     def attach(self, number: int, subshell: Subshell) -> None:
         """Have the frames for a subshell given to it."""
         self._subshells[number] = subshell
@@ -252,24 +270,6 @@ class Session:
             self._on_control(json.loads(payload))
         elif number in self._subshells:
             self._subshells[number].on_frame(kind, payload)
-
-    @property
-    def connected(self) -> bool:
-        """Whether what is sent goes out now."""
-        return self.lost is None
-
-    def mark(self) -> int:
-        """A mark behind what was sent last, for :meth:`passed`."""
-        return self._outbox.total
-
-    def passed(self, mark: int) -> bool:
-        """Whether all that was sent before the mark may have left this process; what has not cannot have arrived."""
-        return self._outbox.begun >= mark
-
-    def tell(self, op: str, **arguments: Any) -> None:
-        """A request on the control channel whose answer nobody waits for."""
-        self._asked += 1
-        self._control({"id": self._asked, "op": op, **arguments})
 
     def _on_control(self, message: dict[str, Any]) -> None:
         if message.get("id") == self._pinged[0]:
@@ -318,6 +318,11 @@ class Outbox:
     Args:
         process: whose standard input they go to.
         on_broken: told when it takes no more.
+
+    Attributes:
+        pending: bytes that wait.
+        total: bytes that were ever given to it.
+        begun: as many of them were handed on, or are about to be.
     """
 
     def __init__(self, process: Process, on_broken: Callable[[str], None]) -> None:
@@ -345,17 +350,14 @@ class Outbox:
         if self._later:
             data = b"".join((*self._later, data))
             self._later.clear()
-
-    Attributes:
-        pending: bytes that wait.
-        total: bytes that were ever given to it.
-        begun: as many of them were handed on, or are about to be.
+        self.total += len(data)
         if self._task is None:
             try:
                 sent = self._stream.send_some(data)
             except OSError:
                 self._on_broken("the connection is broken")
                 return
+            self.begun += sent
             if sent == len(data):
                 return
             data = data[sent:]
@@ -368,6 +370,7 @@ class Outbox:
             while self._waiting:
                 chunk = b"".join(self._waiting)
                 self._waiting.clear()
+                self.begun += len(chunk)
                 await self._stream.send(chunk)
                 self.pending -= len(chunk)
         except (OSError, WarmshellError):
@@ -377,14 +380,12 @@ class Outbox:
 
     async def flushed(self) -> None:
         """Return when everything is out, or will never be."""
-        self.total += len(data)
         if self._later:
             self.put(b"")
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def aclose(self) -> None:
-            self.begun += sent
         """Send nothing more."""
         if self._timer is not None:
             self._timer.cancel()
@@ -396,4 +397,3 @@ class Outbox:
 def new_token() -> str:
     """A token for a hello."""
     return secrets.token_hex(8)
-                self.begun += len(chunk)
