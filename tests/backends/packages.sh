@@ -25,6 +25,8 @@ sshd:openssh-server:tests of SSH hosts
 ip:iproute2:tests over a slow link
 perl:perl-base:tests of SSH hosts (accounts with a password)
 tcsh:tcsh:tests of SSH hosts (a login shell that is no POSIX shell)
+dockerd:docker.io:tests of containers
+docker:docker.io:tests of containers
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }
@@ -59,11 +61,11 @@ install() {
         become='sudo -n'
     fi
     case " $packages" in
-    *' openssh-server '*)
+    *' openssh-server '* | *' docker.io '*)
         # Installing a server must not open one to the world: its package starts it where a service manager runs.
         if [ -d /run/systemd/system ]; then
-            say "openssh-server is not installed here, as it would be started; install it yourself for the tests of SSH"
-            packages=$(printf '%s' "$packages" | sed 's/openssh-server //')
+            say "openssh-server and docker.io are not installed here, as they would be started; install them yourself"
+            packages=$(printf '%s' "$packages" | sed 's/openssh-server //; s/docker\.io //')
         elif [ ! -e /usr/sbin/policy-rc.d ]; then
             printf '#!/bin/sh\nexit 101\n' | $become tee /usr/sbin/policy-rc.d >/dev/null
             $become chmod 755 /usr/sbin/policy-rc.d
