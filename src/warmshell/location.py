@@ -17,6 +17,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.connector.place import Place
+    from warmshell.fileops import FileOperations
     from warmshell.detached import SessionInfo
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
@@ -44,6 +45,7 @@ class Location:
         self._open: set[Shell] = set()
         self._starting: set[asyncio.Future[None]] = set()
         self._closed = False
+        self._files: FileOperations | None = None
 
     @property
     def name(self) -> str:
@@ -249,6 +251,22 @@ class Location:
         from warmshell.transfer.streams import StreamWriter
 
         return StreamWriter(self, what, **options)
+
+    @property
+    def files(self) -> FileOperations:
+        """Operations on its files, each in one round trip; :meth:`path` is the comfortable face.
+
+        Raises:
+            ClosedError: the location is not connected.
+        """
+        self._check_open()
+        if self._shells is None:
+            raise ClosedError("the location is not connected: use 'async with'")
+        if self._files is None:
+            from warmshell.fileops.choice import files_of
+
+            self._files = files_of(self)
+        return self._files
 
     def shell(self, shell: str | None = None) -> Shell:
         """A shell whose state persists between commands: directory, variables, functions, options.

@@ -139,6 +139,11 @@ class Far:
         if kind == frames.CONTROL:
             message = json.loads(payload)
             self._answers[message["id"]] = message
+        elif kind == frames.ATTACHED:
+            text, data = frames.split_attached(payload)
+            message = json.loads(text)
+            message["ok"]["data"] = data
+            self._answers[message["id"]] = message
         else:
             self._about_command(kind, subshell, payload)
         return True
@@ -173,7 +178,9 @@ class Far:
 
     def request(self, op, **arguments):
         number = next(self._ids)
-        self.send(frames.CONTROL, 0, json.dumps({"id": number, "op": op, **arguments}).encode())
+        data = arguments.pop("data", None)
+        message = json.dumps({"id": number, "op": op, **arguments}).encode()
+        self.write(frames.pack(frames.CONTROL, 0, message) if data is None else frames.pack_attached(message, data))
         return number
 
     def answer(self, number):

@@ -33,6 +33,7 @@ from warmshell.shell.diagnose import program_not_found
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
+    from warmshell.fileops.asked import Ask
     from warmshell.shell.detachable import Detach
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -288,6 +289,15 @@ class SshPlace(Place):
 
         base = b"" if self._keeper is None else self._keeper.cwd
         return MarkerLane(name, kind, self.name, tag.encode(), base, open_shell)
+
+    def asking(self) -> Ask | None:
+        return self._ask if self._session is not None else None
+
+    async def _ask(self, op: str, **arguments: Any) -> Any:
+        await self._connected()
+        if self._session is None:
+            raise ConnectError("there is no session server any more", location=self.name)
+        return await self._session.ask(op, **arguments)
 
     def room(self) -> int:
         if self._session is not None:

@@ -47,6 +47,20 @@ ACKNOWLEDGE = 12
 ATTACH = 13
 """Both ways, in a detachable session: a JSON object about the connection itself. Neither this nor
 :data:`ACKNOWLEDGE` is counted."""
+ATTACHED = 14
+"""Both ways: a :data:`CONTROL` with bytes: the length of its JSON object (u32), the object, and its ``data``."""
+
+OPEN = 15
+"""To the server: a process of its own, whose number the client has chosen: the length of a JSON object (u32), the
+object (``only``, ``pty``), a command as for :data:`RUN`. Frames about it have 0 for the number of a command, and
+
+* ``STDOUT`` and ``STDERR`` without a byte mean the end of the stream,
+* ``RESULT`` comes when it has ended, whoever still holds its streams,
+* ``CREDIT`` to the server names a stream (0: standard output, 1: standard error) in place of a command,
+* ``END_OF_INPUT`` to the client means that nobody reads its standard input any more,
+* ``ACK`` lets go of it."""
+FIRST_PROCESS = 1 << 31
+"""The first number of a process of its own; subshells have lower ones."""
 
 COUNT = struct.Struct(">Q")
 """A number of frames."""
@@ -69,6 +83,41 @@ def pack(kind: int, subshell: int, payload: bytes) -> bytes:
 def pack_numbered(kind: int, subshell: int, seq: int, data: bytes = b"") -> bytes:
     """One frame about command ``seq``."""
     return HEADER.pack(len(data) + 4, kind, subshell) + NUMBER.pack(seq) + data
+
+
+def pack_open(number: int, options: bytes, command: bytes) -> bytes:
+    """One frame that starts a process of its own.
+
+    Args:
+        number: its number.
+        options: a JSON object.
+        command: as for :data:`RUN`.
+
+    Raises:
+        ValueError: they are too long.
+    """
+    return pack(OPEN, number, b"".join((NUMBER.pack(len(options)), options, command)))
+
+
+def pack_attached(message: bytes, data: bytes) -> bytes:
+    """One frame of control: a JSON object, and bytes that belong to it.
+
+    Raises:
+        ValueError: they are too long.
+    """
+    return pack(ATTACHED, 0, b"".join((NUMBER.pack(len(message)), message, data)))
+
+
+def split_attached(payload: bytes) -> tuple[bytes, bytes]:
+    """The JSON object and the bytes of an :data:`ATTACHED`.
+
+    Raises:
+        ValueError: it is cut.
+    """
+    end = NUMBER.size + (NUMBER.unpack_from(payload)[0] if len(payload) >= NUMBER.size else len(payload))
+    if end > len(payload):
+        raise ValueError("an object that is cut")
+    return payload[NUMBER.size : end], payload[end:]
 
 
 class FrameDecoder:

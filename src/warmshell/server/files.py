@@ -1,24 +1,28 @@
 """Operations on files without a process for each: asked for on the control channel, done in threads.
 
-In JSON a name is a string of its bytes (Latin-1), so that every name can be said; contents are base64. Relative names
-start at the session's directory.
+In JSON a name is a string of its bytes (Latin-1), so that every name can be said. Relative names start at ``base``,
+by default the session's directory.
 """
 
 from __future__ import annotations
 
-import binascii
-import heapq
+import errno
+import itertools
 import os
 import stat
+import threading
+from collections import OrderedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Request = dict[str, Any]
 
-_PAGE = 2000
+_PAGE = 5000
+_MOST_PAUSED = 16
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _PIECE = 256 * 1024
 MOST_DATA = 1024 * 1024
 """Bytes of contents in one request or answer."""
@@ -30,6 +34,11 @@ _KINDS = (
 
 
 def _name(request: Request, key: str = "path") -> bytes:
+    """A name of the request, from its base."""
+    return os.path.join(request.get("base", "").encode("latin-1"), _bare(request, key))
+
+
+def _bare(request: Request, key: str) -> bytes:
     name = request[key].encode("latin-1")
     if not name or b"\0" in name:
         raise ValueError(f"{key} is not a name")
@@ -58,31 +67,70 @@ def _stat(request: Request) -> object:
 def _exists(request: Request) -> object:
     try:
         os.stat(_name(request), follow_symlinks=bool(request.get("follow", True)))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         return False
     return True
+
+
+def _executable(request: Request) -> object:
+    return os.access(_name(request), os.X_OK)
 
 
 # -- many names ---------------------------------------------------------------------------------------------------
 
 
-def _page(request: Request, names: Iterable[bytes]) -> tuple[list[bytes], str | None]:
-    """The next names in their order, and after which one to go on; holds no more than a page of them."""
-    limit = min(max(1, int(request.get("limit", _PAGE))), _PAGE)
-    after = request.get("after")
-    if after is not None:
-        start = after.encode("latin-1")
-        names = (name for name in names if name > start)
-    page = heapq.nsmallest(limit + 1, names)
-    more = len(page) > limit
-    del page[limit:]
-    return page, page[-1].decode("latin-1") if more else None
+class Paused:
+    """Listings and walks that were left at the end of a page, so that the next page need not begin anew.
+
+    A few are kept; one that is not there any more is begun again, after what it had come to.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], Iterator[bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def page(
+        self, request: Request, key: tuple[object, ...], begin: Callable[[bytes | None], Iterator[bytes]]
+    ) -> tuple[list[bytes], str | None]:
+        """The next names, and after which one to go on.
+
+        Args:
+            request: its ``after`` and ``limit``.
+            key: what is gone through.
+            begin: goes through it, from behind a name.
+        """
+        limit = min(max(1, int(request.get("limit") or _PAGE)), _PAGE)
+        after = None if request.get("after") is None else request["after"].encode("latin-1")
+        with self._lock:
+            names = self._kept.pop((*key, after), None)
+            if after is None:  # what others left of it may be old
+                for old in [kept for kept in self._kept if kept[:-1] == key]:
+                    del self._kept[old]
+        if names is None:
+            names = begin(after)
+        page = list(itertools.islice(names, limit))
+        if len(page) < limit:
+            return page, None
+        with self._lock:
+            self._kept[(*key, page[-1])] = names
+            while len(self._kept) > _MOST_PAUSED:
+                self._kept.popitem(last=False)
+        return page, page[-1].decode("latin-1")
+
+
+_PAUSED = Paused()
 
 
 def _list(request: Request) -> object:
     directory = _name(request)
-    with os.scandir(directory) as entries:
-        page, after = _page(request, (entry.name for entry in entries))
+
+    def begin(after: bytes | None) -> Iterator[bytes]:
+        with os.scandir(directory) as entries:
+            return iter(sorted(entry.name for entry in entries if after is None or entry.name > after))
+
+    page, after = _PAUSED.page(request, ("list", directory), begin)
     listed: list[dict[str, object]] = []
     for name in page:
         try:
@@ -94,12 +142,12 @@ def _list(request: Request) -> object:
 
 
 def _glob(request: Request) -> object:
-    import glob
+    from warmshell.protocol.globbing import Pattern, found_here
 
-    pattern, root = _name(request, "pattern"), _name(request) if request.get("path") else b""
-    full = os.path.join(glob.escape(root), pattern)
-    cut = len(os.path.join(root, b"")) if root and not pattern.startswith(b"/") else 0
-    page, after = _page(request, (found[cut:] for found in glob.iglob(full, recursive=True)))
+    given, root = _bare(request, "pattern"), _name(request)
+    flags = bool(request.get("deep_files")), bool(request.get("dangling"))
+    pattern = Pattern(given, *flags)
+    page, after = _PAUSED.page(request, (given, root, *flags), lambda after: found_here(pattern, root, after))
     return {"names": [name.decode("latin-1") for name in page], "next": after}
 
 
@@ -108,13 +156,17 @@ def _glob(request: Request) -> object:
 
 def _mkdir(request: Request) -> object:
     name, mode = _name(request), int(request.get("mode", 0o777))
-    if not request.get("parents"):
-        os.mkdir(name, mode)
-        return None
     try:
-        os.makedirs(name, mode, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(20, os.strerror(20), name) from error
+        os.mkdir(name, mode)
+    except FileNotFoundError:
+        above = os.path.dirname(name.rstrip(b"/"))
+        if not request.get("parents") or not above:
+            raise
+        os.makedirs(above, exist_ok=True)
+        _mkdir({**request, "parents": False})
+    except OSError:
+        if not request.get("exist_ok") or not os.path.isdir(name):
+            raise
     return None
 
 
@@ -125,7 +177,9 @@ def _rmdir(request: Request) -> object:
 
 def _rmtree(request: Request) -> object:
     """Remove a directory and all in it, or a file; links are removed, never followed."""
-    name = _name(request)
+    name = _name(request).rstrip(b"/")  # behind a slash, a link would be followed
+    if os.path.basename(name) in (b"", b".", b".."):
+        raise OSError(22, "only what has a name of its own can be removed")
     try:
         found = os.lstat(name)
     except FileNotFoundError:
@@ -184,19 +238,19 @@ def _read(request: Request) -> object:
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             raise _not_regular(fd, request)
-        data = b""
-        while len(data) < length:
+        data = os.pread(fd, length, offset)
+        while 0 < len(data) < length:
             piece = os.pread(fd, length - len(data), offset + len(data))
             if not piece:
                 break
             data += piece
-        return {"data": _encode(data), "end": len(data) < length, "size": os.fstat(fd).st_size}
+        return {"data": data, "end": len(data) < length, "size": os.fstat(fd).st_size}
     finally:
         os.close(fd)
 
 
 def _write(request: Request) -> object:
-    data = binascii.a2b_base64(request["data"])
+    data = memoryview(request["data"])
     flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT if request.get("create", True) else 0)
     flags |= (os.O_EXCL if request.get("exclusive") else 0) | (os.O_TRUNC if request.get("truncate") else 0)
     fd = os.open(_name(request), flags | os.O_NONBLOCK, int(request.get("mode", 0o666)))
@@ -213,6 +267,28 @@ def _write(request: Request) -> object:
 
 def _truncate(request: Request) -> object:
     os.truncate(_name(request), int(request["size"]))
+    return None
+
+
+def _sync(request: Request) -> object:
+    fd = os.open(_name(request), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _touch(request: Request) -> object:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        fd = os.open(_name(request), flags | os.O_EXCL, int(request.get("mode", 0o666)))
+    except FileExistsError:
+        if not request.get("exist_ok", True):
+            raise
+        os.utime(_name(request))
+    else:
+        os.close(fd)
     return None
 
 
@@ -241,10 +317,6 @@ def _not_regular(fd: int, request: Request) -> OSError:
     return OSError(22, "not a regular file", request["path"])
 
 
-def _encode(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode("ascii")
-
-
 # -- names --------------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +336,7 @@ def _rename(request: Request) -> object:
 
 
 def _symlink(request: Request) -> object:
-    os.symlink(_name(request, "target"), _name(request))
+    os.symlink(_bare(request, "target"), _name(request))
     return None
 
 
@@ -301,11 +373,12 @@ def _which(request: Request) -> object:
     from warmshell.server.children import find_program
 
     path = os.environb.get(b"PATH", os.fsencode(os.defpath))
-    return find_program(_name(request, "name"), path).decode("latin-1")
+    return find_program(_bare(request, "name"), path).decode("latin-1")
 
 
 OPERATIONS = {
-    "stat_path": _stat, "exists": _exists, "list": _list, "glob": _glob, "mkdir": _mkdir, "rmdir": _rmdir,
+    "stat_path": _stat, "exists": _exists, "executable": _executable, "list": _list, "glob": _glob,
+    "mkdir": _mkdir, "touch": _touch, "sync": _sync, "rmdir": _rmdir,
     "rmtree": _rmtree, "remove": _remove, "read": _read, "write": _write, "truncate": _truncate,
     "checksum": _checksum, "rename": _rename, "symlink": _symlink, "link": _link, "readlink": _readlink,
     "realpath": _realpath, "chmod": _chmod, "utime": _utime, "space": _space, "which": _which,

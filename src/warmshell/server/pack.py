@@ -28,13 +28,38 @@ _TEXT = (
 def archive() -> bytes:
     """The server: a zlib-compressed JSON object, from module names to whether it is no package, and its source."""
     sources: dict[str, tuple[int, str]] = {"warmshell": (0, "")}
-    for package, names in (("protocol", None), ("server", None), ("guardian", _GUARDIAN)):
+    servers = [path.stem for path in (_ROOT / "server").glob("*.py") if path.stem not in _NOT_SENT]
+    for package, names in (("protocol", _spoken()), ("server", servers), ("guardian", _GUARDIAN)):
         for path in sorted((_ROOT / package).glob("*.py")):
-            if path.stem in _NOT_SENT or (names is not None and path.stem not in names):
+            if path.stem not in names:
                 continue
             name = f"warmshell.{package}" + ("" if path.stem == "__init__" else f".{path.stem}")
             sources[name] = (int(path.stem != "__init__"), _without_docstrings(path.read_text(encoding="utf-8")))
     return zlib.compress(json.dumps(sources).encode(), 9)
+
+
+def _spoken() -> set[str]:
+    """The modules of ``protocol`` that the server needs; others are the client's, or another program's."""
+    found, new = set[str](), {"__init__"}
+    for path in (_ROOT / "server").glob("*.py"):
+        if path.stem not in _NOT_SENT:
+            new |= _imported(path)
+    while new:
+        name = new.pop()
+        found.add(name)
+        new |= _imported(_ROOT / "protocol" / f"{name}.py") - found
+    return found
+
+
+def _imported(path: Path) -> set[str]:
+    """The modules of ``protocol`` that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "warmshell.protocol":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("warmshell.protocol."):
+            names.add((node.module or "").rpartition(".")[2])
+    return names
 
 
 def _without_docstrings(source: str) -> str:

@@ -12,6 +12,7 @@ from warmshell.protocol.dialect import dialect
 from warmshell.protocol.remote import RemoteCommand
 from warmshell.server.lane import Lane
 from warmshell.server.life import GRACE
+from warmshell.server.processes import Processes
 from warmshell.server.site import Site
 from warmshell.server.work import Workers, in_thread
 from warmshell.server.writer import HARD_LIMIT, Writer
@@ -68,6 +69,7 @@ class Session:
         self._site = Site(loop, children, self._writer)
         self._workers = Workers(loop)
         self._lanes: dict[int, Lane] = {}
+        self._processes = Processes(self._site)
         self._numbers = 0
         self._lease = _LEASE
         self._heard = loop.time()
@@ -83,6 +85,7 @@ class Session:
             "list_subshells": self._list,
             "signal": self._signal,
             "end_tagged": self._end_tagged,
+            "end_process": self._processes.end,
             "stat": self._stat,
         }
 
@@ -148,8 +151,15 @@ class Session:
         if kind == frames.CONTROL:
             self._on_control(json.loads(payload), len(payload))
             return
+        if kind == frames.ATTACHED:
+            message, data = frames.split_attached(payload)
+            self._on_control({**json.loads(message), "data": data}, len(payload))
+            return
         if not self._started:
             raise ValueError("a frame before the start")
+        if subshell >= frames.FIRST_PROCESS:
+            self._processes.on_frame(kind, subshell, payload)
+            return
         lane = self._lanes.get(subshell)
         if kind == frames.RUN:
             self._run(lane, subshell, payload)
@@ -211,6 +221,11 @@ class Session:
         message: dict[str, object] = {"id": number}
         if isinstance(result, Exception):
             message["error"] = _describe(result)
+        elif isinstance(result, dict) and isinstance(result.get("data"), bytes):
+            contents = result.pop("data")
+            message["ok"] = result
+            self._writer.put(subshell, frames.pack_attached(json.dumps(message).encode(), contents))
+            return
         else:
             message["ok"] = result
         data = json.dumps(message).encode()
@@ -337,7 +352,7 @@ class Session:
         self._loop.remove_writer(self._source)
         if self._timer is not None:
             self._timer.cancel()
-        lanes = [lane for lane in self._lanes.values() if not lane.is_gone]
+        lanes = [lane for lane in (*self._lanes.values(), *self._processes) if not lane.is_gone]
         left = len(lanes)
         if left == 0:
             self._end_rest()
@@ -349,12 +364,13 @@ class Session:
                 self._end_rest()
 
         for lane in lanes:
-            lane.let_go(GRACE, ended, {"lost": "was closed with its session", "started": "unknown"})
+            started = "unknown" if lane.busy is None else lane.busy.started()
+            lane.let_go(GRACE, ended, {"lost": "was closed with its session", "started": started})
 
     def _end_rest(self) -> None:
         """What carries the token though no subshell of this session has started it, or has it no more."""
         if self._started:
-            self._site.killer.end_tagged(self._site.token, GRACE, self._say_last)
+            self._site.killer.end_session(self._site.token, GRACE, self._say_last)
         else:
             self._say_last()
 

@@ -37,6 +37,22 @@ class Gone(ConnectError):
     """There is no such session at the far end, or no more."""
 
 
+class Refused(ConnectError):
+    """The far end cannot do what it was asked for; the session goes on.
+
+    Attributes:
+        kind: what is wrong, in a word.
+        reason: what is wrong, in a sentence.
+        errno: the far system's number for it, or ``None``.
+    """
+
+    def __init__(self, problem: dict[str, Any], location: str) -> None:
+        self.kind = str(problem.get("kind"))
+        self.reason = str(problem.get("message", problem))
+        text = f"the session server refused: {self.reason}"
+        super().__init__(text, location=location, errno=problem.get("errno"))
+
+
 class Subshell(Protocol):
     """What is told of the frames for one subshell."""
 
@@ -189,11 +205,17 @@ class Session:
 
     # -- talking ----------------------------------------------------------------------------------------------------
 
-    async def ask(self, op: str, **arguments: Any) -> Any:
+    async def ask(self, op: str, *, patient: bool = False, **arguments: Any) -> Any:
         """One request on the control channel.
 
+        Args:
+            op: what is asked for.
+            patient: whether it may take as long as it likes.
+            **arguments: its own; ``data`` may be bytes.
+
         Raises:
-            ConnectError: the session is gone, or the server refuses.
+            Refused: the server cannot do that.
+            ConnectError: the session is gone.
         """
         if self.lost is not None:
             raise ConnectError(f"the session is gone: {self.lost}", location=self._location)
@@ -202,7 +224,7 @@ class Session:
         answer = self._answers[number] = self._loop.create_future()
         self._control({"id": number, "op": op, **arguments})
         try:
-            async with asyncio.timeout(self._control_seconds):
+            async with asyncio.timeout(None if patient else self._control_seconds):
                 return await answer
         except TimeoutError:
             raise ConnectError(f"the session server did not answer {op!r}", location=self._location) from None
@@ -210,7 +232,9 @@ class Session:
             self._answers.pop(number, None)
 
     def _control(self, message: dict[str, Any]) -> None:
-        self.send(frames.pack(frames.CONTROL, 0, json.dumps(message).encode()))
+        data = message.pop("data", None)
+        text = json.dumps(message).encode()
+        self.send(frames.pack(frames.CONTROL, 0, text) if data is None else frames.pack_attached(text, data))
 
     def send(self, frame: bytes) -> None:
         """Send one frame, in order, without waiting."""
@@ -268,6 +292,11 @@ class Session:
     def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
         if kind == frames.CONTROL:
             self._on_control(json.loads(payload))
+        elif kind == frames.ATTACHED:
+            text, data = frames.split_attached(payload)
+            message = json.loads(text)
+            message["ok"]["data"] = data
+            self._on_control(message)
         elif number in self._subshells:
             self._subshells[number].on_frame(kind, payload)
 
@@ -278,9 +307,7 @@ class Session:
         if answer is None or answer.done():
             return
         if "error" in message:
-            problem = message["error"]
-            text = f"the session server refused: {problem.get('message', problem)}"
-            answer.set_exception(ConnectError(text, location=self._location, errno=problem.get("errno")))
+            answer.set_exception(Refused(message["error"], self._location))
         else:
             answer.set_result(message.get("ok"))
 
