@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmshell.command import Command
-from warmshell.connector.ssh_channel import ChannelCutter, hello_line, hello_of, process_lines, shell_line
+from warmshell.connector.far.framing import ChannelCutter, hello_line, hello_of, process_lines, shell_line
 
 MARKER = b"0123456789abcdef0123456789abcdef "
 HELLO = hello_of("feed")

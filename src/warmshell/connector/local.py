@@ -34,7 +34,6 @@ from warmshell.shell.diagnose import program_not_found
 from warmshell.shell.watch import Watch
 
 if TYPE_CHECKING:
-    from warmshell.fileops.asked import Ask
     from warmshell.shell.lane import Lane
 
 Framing = Literal["auto", "pipes", "markers"]
@@ -235,6 +234,12 @@ class LocalPlace(Place):
             )
         return process
 
+    async def end_tagged(self, tag: str, session: int, grace: float) -> bool:
+        if self._host is None:
+            return False
+        await self._host.end([], [tag.encode()], sids=[session] if session else [], grace=grace)
+        return True
+
     def _become(self, user: str) -> list[bytes]:
         for program in ("sudo", "doas"):
             if shutil.which(program):
@@ -297,11 +302,6 @@ class LocalPlace(Place):
             return program_not_found(command, self.name)
         what = argv[0].decode("utf-8", "replace")
         return ConnectError(f"{what!r} cannot be started: {error.strerror}", command=words, location=self.name)
-
-    def asking(self) -> Ask:
-        from warmshell.fileops.asked import ask_here
-
-        return ask_here(self.host.cwd)
 
     def room(self) -> int:
         own = sum(len(name) + len(value) + 10 for name, value in os.environb.items())

@@ -9,7 +9,6 @@ from warmshell.errors import NotSupported
 
 if TYPE_CHECKING:
     from warmshell.command import Command
-    from warmshell.fileops.asked import Ask
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -77,6 +76,19 @@ class Place(ABC):
             ConnectError: the place cannot be reached, or starts no more processes.
         """
 
+    async def end_tagged(self, tag: str, session: int, grace: float) -> bool:  # noqa: ARG002 - for places that can
+        """End what carries a tag and all that descends from it: TERM, grace, KILL; whoever started it, also inside.
+
+        Args:
+            tag: the beginning of the value that marks it.
+            session: a session whose members are meant too; 0: none.
+            grace: seconds between TERM and KILL.
+
+        Returns:
+            Whether there was anybody to ask.
+        """
+        return False
+
     @abstractmethod
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
         """Start one more warm shell.
@@ -88,10 +100,6 @@ class Place(ABC):
         Raises:
             ConnectError: it cannot be started.
         """
-
-    def asking(self) -> Ask | None:
-        """What answers requests about files (:mod:`warmshell.server.files`); ``None`` where only shells can be had."""
-        return None
 
     @abstractmethod
     def room(self) -> int:

@@ -18,7 +18,7 @@ import asyncssh
 
 from warmshell.connector import openssh
 from warmshell.connector.ssh_asyncssh_session import Session, SessionProcess
-from warmshell.connector.ssh_link import Channel, Connection, Link, _Full, _Gone
+from warmshell.connector.ssh_link import Connection, Link, SshChannel, _Full, _Gone
 from warmshell.errors import AuthenticationError, ConnectError
 from warmshell.process import Process
 from warmshell.shield import shielded
@@ -120,7 +120,7 @@ class AsyncsshLink(Link):
             return ConnectError(f"{self._target.host}: {error.reason}", location=name)
         return _Gone("the connection to the host has ended", location=name)
 
-    def _refused(self, said: str, channel: Channel) -> ConnectError:  # noqa: ARG002 - there are no messages of a client
+    def _refused(self, said: str, channel: SshChannel) -> ConnectError:  # noqa: ARG002 - there are no messages of a client
         name = self._target.name
         if isinstance(channel.process, SessionProcess) and channel.process.lost:
             return _Gone("the connection to the host has ended", location=name)

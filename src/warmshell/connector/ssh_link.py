@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from warmshell.command import Command
 from warmshell.connector import openssh
-from warmshell.connector.ssh_channel import hello_line, hello_of
+from warmshell.connector.far.channel import Channel, rest_of_line
+from warmshell.connector.far.framing import hello_line, hello_of
 from warmshell.errors import AuthenticationError, ConnectError
 from warmshell.shield import shielded
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _SOCKET_MOST = 107 - 17  # bytes of a socket's name, less what ssh appends while it makes it
 _USUAL_SESSIONS = 10  # what sshd allows on a connection unless it was told otherwise
 _AT_ONCE = 4  # connections being made: sshd turns some away when ten have not logged in yet
-_NOISE = 1024 * 1024  # bytes of banners and start-up files before the hello
 _TAIL = 4096
 
 
@@ -96,30 +96,18 @@ class Connection:
             await self.process.aclose()
 
 
-class Channel:
-    """A session on a connection: a far shell that has said hello and waits for its line.
+class SshChannel(Channel):
+    """A session on a connection.
 
-    Attributes:
-        process: the ssh client of the channel; its standard output begins behind the hello.
-        token: what the hello carried; standard error still has it.
-        pid: the far shell, which leads its session.
+    Its process is the ssh client of the channel, and its pid that of the far shell, which leads its session.
     """
 
     def __init__(self, process: Process, connection: Connection, token: str) -> None:
-        self.process = process
-        self.token = token
-        self.pid = 0
+        super().__init__(process, token)
         self._connection: Connection | None = connection
 
-    async def aclose(self) -> None:
-        """Give the session back."""
-        try:
-            await self.process.aclose()
-        finally:
-            self.released()
-
     def released(self) -> None:
-        """The session has ended."""
+        """Give the session back."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.give_back()
@@ -332,7 +320,7 @@ class Link:
 
     # -- channels ---------------------------------------------------------------------------------------------------
 
-    async def channel(self) -> Channel:
+    async def channel(self) -> SshChannel:
         """A session: a far shell that has said hello.
 
         Raises:
@@ -360,7 +348,7 @@ class Link:
         else:  # those that are used now may themselves be refused yet, which lowers it further
             connection.limit = max(1, connection.used)
 
-    async def _channel(self, connection: Connection) -> Channel:
+    async def _channel(self, connection: Connection) -> SshChannel:
         token = secrets.token_hex(8)
         log = self._log()
         try:
@@ -368,7 +356,7 @@ class Link:
         except BaseException:
             connection.give_back()
             raise
-        channel = Channel(process, connection, token)
+        channel = SshChannel(process, connection, token)
         try:
             await self._greet(channel, log)
         except BaseException:
@@ -383,10 +371,10 @@ class Link:
         words = openssh.channel_words(self._target, connection.socket, log, line, self._config)
         return await self._near.open(Command(words))
 
-    async def _greet(self, channel: Channel, log: str) -> None:
+    async def _greet(self, channel: SshChannel, log: str) -> None:
         try:
             async with asyncio.timeout(self._target.connect_timeout):
-                hello = await _line(channel.process.stdout, hello_of(channel.token))
+                hello = await rest_of_line(channel.process.stdout, hello_of(channel.token))
                 if hello is None:
                     await channel.process.wait()
         except TimeoutError:
@@ -395,7 +383,7 @@ class Link:
             raise self._refused(_text(log), channel)
         channel.pid = int(hello) if hello.isdigit() else 0
 
-    def _refused(self, said: str, channel: Channel) -> ConnectError:
+    def _refused(self, said: str, channel: SshChannel) -> ConnectError:
         name = self._target.name
         if openssh.is_full(said):
             return _Full("the host takes no more sessions", location=name, hint="see MaxSessions of its sshd_config")
@@ -451,21 +439,6 @@ async def _seen(stream: ByteReceiveStream, what: bytes) -> bool:
         if what in tail:
             return True
     return False
-
-
-async def _line(stream: ByteReceiveStream, start: bytes) -> bytes | None:
-    """The rest of the line that begins so; what comes before it is discarded. ``None``: the stream has ended."""
-    seen = b""
-    while len(seen) < _NOISE:
-        data = await stream.receive()
-        if not data:
-            return None
-        seen += data
-        at = seen.find(start)
-        end = seen.find(b"\n", at)
-        if at >= 0 and end >= 0:
-            return seen[at + len(start) : end].strip()
-    return None
 
 
 async def _drain(stream: ByteReceiveStream) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from warmshell.connector.ssh_channel import spoken
+from warmshell.connector.far.framing import spoken
 from warmshell.errors import ConnectError, WarmshellError
 from warmshell.protocol.quoting import quote
 
