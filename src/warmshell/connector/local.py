@@ -34,6 +34,7 @@ from warmshell.shell.diagnose import program_not_found
 from warmshell.shell.watch import Watch
 
 if TYPE_CHECKING:
+    from warmshell.fileops.asked import Ask
     from warmshell.shell.lane import Lane
 
 Framing = Literal["auto", "pipes", "markers"]
@@ -302,6 +303,11 @@ class LocalPlace(Place):
             return program_not_found(command, self.name)
         what = argv[0].decode("utf-8", "replace")
         return ConnectError(f"{what!r} cannot be started: {error.strerror}", command=words, location=self.name)
+
+    def asking(self) -> Ask:
+        from warmshell.fileops.asked import ask_here
+
+        return ask_here(self.host.cwd)
 
     def room(self) -> int:
         own = sum(len(name) + len(value) + 10 for name, value in os.environb.items())

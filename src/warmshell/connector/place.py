@@ -9,6 +9,7 @@ from warmshell.errors import NotSupported
 
 if TYPE_CHECKING:
     from warmshell.command import Command
+    from warmshell.fileops.asked import Ask
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -100,6 +101,10 @@ class Place(ABC):
         Raises:
             ConnectError: it cannot be started.
         """
+
+    def asking(self) -> Ask | None:
+        """What answers requests about files (:mod:`warmshell.server.files`); ``None`` where only shells can be had."""
+        return None
 
     @abstractmethod
     def room(self) -> int:
