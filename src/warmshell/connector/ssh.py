@@ -11,11 +11,9 @@ from warmshell.connector.far.place import FarPlace
 from warmshell.connector.local import LocalPlace
 from warmshell.connector.openssh import Target
 from warmshell.connector.ssh_link import Link, SshChannel, choose
-from warmshell.errors import ConnectError
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from warmshell.fileops.asked import Ask
     from warmshell.shell.detachable import Detach
 
 _SHORT = 40  # bytes of a directory's name in which sockets can have names
@@ -85,15 +83,6 @@ class SshPlace(FarPlace):
         self._check()
         assert self._link is not None  # noqa: S101 - for the type checker
         return await self._link.channel()
-
-    def asking(self) -> Ask | None:
-        return self._ask if self._session is not None else None
-
-    async def _ask(self, op: str, **arguments: Any) -> Any:
-        await self._connected()
-        if self._session is None:
-            raise ConnectError("there is no session server any more", location=self.name)
-        return await self._session.ask(op, **arguments)
 
 
 def _short_directory() -> str:

@@ -7,7 +7,7 @@ import itertools
 import os
 import secrets
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command
 from warmshell.connector.far.framing import process_lines, shell_line, spoken
@@ -21,6 +21,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.connector.far.channel import Channel
+    from warmshell.fileops.asked import Ask
     from warmshell.process import Process
     from warmshell.shell.detachable import Detach
     from warmshell.shell.lane import Lane
@@ -262,6 +263,15 @@ class FarPlace(Place):
 
         base = b"" if self._keeper is None else self._keeper.cwd
         return MarkerLane(name, kind, self.name, tag.encode(), base, open_shell)
+
+    def asking(self) -> Ask | None:
+        return self._ask if self._session is not None else None
+
+    async def _ask(self, op: str, **arguments: Any) -> Any:
+        await self._connected()
+        if self._session is None:
+            raise ConnectError("there is no session server any more", location=self.name)
+        return await self._session.ask(op, **arguments)
 
     def room(self) -> int:
         if self._session is not None:
