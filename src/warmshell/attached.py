@@ -27,6 +27,7 @@ from warmshell.remembered import forget
 from warmshell.server import pack
 from warmshell.shell.capture import Capture
 from warmshell.shell.detachable import Detach, DetachableSession
+from warmshell.shell.server_lane import Window
 from warmshell.shell.session import new_token
 from warmshell.shield import shielded
 
@@ -119,6 +120,7 @@ class Attached:
         self._session: DetachableSession | None = None
         self._open: dict[Key, Earlier] = {}
         self._waiting: deque[tuple[int, Key, int, bytes]] = deque()
+        self._windows: dict[Key, Window] = {}
         self._size = 0
         self._arrived = asyncio.Event()
         self._used = self._told = 0
@@ -313,12 +315,19 @@ class Attached:
 
     def _close(self, key: Key) -> None:
         del self._open[key]
+        self._windows.pop(key, None)
         if self._session is not None:
             self._session.send_later(frames.pack_numbered(frames.ACK, *key))
 
     def _grant(self, key: Key, size: int) -> None:
-        if self._session is not None and self._session.lost is None:
-            self._session.send_later(frames.pack_numbered(frames.CREDIT, *key, frames.NUMBER.pack(size)))
+        session = self._session
+        if session is None or session.lost is not None:
+            return
+        if key not in self._windows:
+            self._windows[key] = Window(session, asyncio.get_running_loop().time)
+        more = self._windows[key].consumed(size)
+        if more:
+            session.send(frames.pack_numbered(frames.CREDIT, *key, frames.NUMBER.pack(more)))
 
     def _acknowledge(self, used: int, *, now: bool = True) -> None:
         self._used = max(self._used, used)

@@ -10,8 +10,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+from warmshell.attached import Attached
 from warmshell.child import shell_status
 from warmshell.connector import place as backend
+from warmshell.detached import sessions_at
 from warmshell.errors import ClosedError
 from warmshell.fdstream import FdReceiveStream, FdSendStream
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
@@ -20,6 +22,7 @@ from warmshell.server import pack
 from warmshell.shell.detachable import Detach, DetachableSession
 from warmshell.shell.server_lane import ServerLane
 from warmshell.shell.session import new_token
+from warmshell.testing import eventually_sync
 
 
 class Budget:
@@ -147,6 +150,18 @@ class Place:
     def cut(self):
         self.lines[-1].cut()
 
+    def attach(self, session):
+        return Attached(FarPlace(self), session)
+
+    async def sessions(self):
+        return await sessions_at(FarPlace(self))
+
+    def clean(self):
+        for line in self.lines:
+            line.cut()
+            line.process.wait()
+        eventually_sync(lambda: not self.directories, 20, lambda: f"left: {self.directories}")
+
     @property
     def directories(self):
         base = self.home / ".cache/warmshell"
@@ -190,8 +205,21 @@ class FarPlace(backend.Place):
     async def connect(self):
         self._session = await self.place.session(**self.options)
 
+    @staticmethod
+    async def lane_of(session):
+        lane = ServerLane("sh", dialect("sh"), "place", session, "sh")
+        await lane.start()
+        return lane
+
+    async def reach(self):
+        pass
+
+    async def reopen(self, line):
+        return await self.place.reopen(line)
+
     async def aclose(self):
-        await self.session.aclose()
+        if self.session is not None:
+            await self.session.aclose()
 
     async def open(self, command):
         raise NotImplementedError

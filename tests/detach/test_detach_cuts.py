@@ -15,16 +15,7 @@ from warmshell.errors import ShellLost
 from warmshell.location import Location
 from warmshell.testing.waiting import eventually
 
-from .place import Place, FarPlace
-
-
-@pytest.fixture
-def place(tmp_path):
-    place = Place(tmp_path)
-    yield place
-    for line in place.lines:
-        line.cut()
-        line.process.wait()
+from .place import FarPlace
 
 
 async def test_a_session_that_is_not_cut(place):

@@ -222,7 +222,8 @@ def test_a_shell_that_is_killed_is_lost(far):
     assert outcome.result == {"lost": "was killed by signal 9", "started": "yes"}
     lane = far.subshell()
     outcome = far.run(lane, ["sh", "-c", "kill -9 $PPID"])
-    assert (outcome.result["lost"], outcome.result["started"]) == ("was killed by signal 9", "unknown")
+    assert outcome.result["lost"] == "was killed by signal 9"
+    assert outcome.result["started"] in ("unknown", "yes")  # the latter if it took a while
     assert far.run(lane, ["true"]).result["started"] == "no"
 
 

@@ -193,6 +193,16 @@ class Engine:
             return False
         return bool(unread >= self._last_size > 0)
 
+    def has_begun(self) -> bool:
+        """Whether the shell certainly carries out the last request: it has opened a pipe of the command's."""
+        poll = select.poll()
+        for pipe in self._pipes:
+            poll.register(pipe.fd, 0)
+        try:
+            return sum(bool(events & select.POLLHUP) for _, events in poll.poll(0)) < len(self._pipes)
+        except OSError:
+            return False
+
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def _on_status(self) -> None:

@@ -30,11 +30,12 @@ class Execution:
     Attributes:
         credit: bytes of output that may be sent.
         acknowledged: whether the shell has said that the command starts.
+        begun: whether something else shows that it has.
         timer: ends it.
         told: called at the end of a command of the server's own, of which the client knows nothing.
     """
 
-    __slots__ = ("acknowledged", "command", "credit", "keeps_state", "send", "seq", "stdin", "timer", "told")
+    __slots__ = ("acknowledged", "begun", "command", "credit", "keeps_state", "send", "seq", "stdin", "timer", "told")
 
     def __init__(self, loop: Loop, command: RemoteCommand, send: Callable[[int, bytes], None]) -> None:
         self.command = command
@@ -42,7 +43,7 @@ class Execution:
         self.keeps_state = command.keeps_state
         self.send = send
         self.credit = frames.INITIAL_CREDIT
-        self.acknowledged = False
+        self.acknowledged = self.begun = False
         self.timer: Timer | None = None
         self.told: Callable[[], None] | None = None
         self.stdin = Stdin(loop, command.stdin, command.data, self._grant)
@@ -67,7 +68,7 @@ class Execution:
 
     def started(self) -> str:
         """Whether it has started, as far as its shell has said."""
-        return "yes" if self.acknowledged else "unknown"
+        return "yes" if self.acknowledged or self.begun else "unknown"
 
     def finish(self, outcome: dict[str, Any]) -> None:
         """It is over: tell the client, and give back what it held."""

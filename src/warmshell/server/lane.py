@@ -250,10 +250,20 @@ class Lane(Life):
         except OSError:  # no descriptor is left for it now
             self._loop.call_later(_AGAIN_SECONDS, self.watch)
 
+    def confirm(self) -> None:
+        """The command runs for a while: tell the client that it has begun, so that it knows when all else is lost."""
+        execution = self.busy
+        if execution is None or execution.acknowledged or execution.begun or execution.told is not None:
+            return
+        if self._engine.has_begun():
+            execution.begun = True
+            execution.send(frames.STARTED, b"")
+
     def on_output(self, index: int, data: bytes) -> None:
         execution = self.busy
         if execution is None or execution.told is not None:
             return
+        execution.begun = True
         execution.credit -= len(data)
         if _has_target(execution) and not execution.acknowledged:
             self._early.append((index, data))  # perhaps the shell's own words: why a target cannot be opened

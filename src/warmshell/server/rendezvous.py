@@ -9,7 +9,7 @@ import stat
 import struct
 import time
 
-from warmshell.guardian.processes import start_time
+from warmshell.guardian.processes import process, start_time
 from warmshell.server.finding import PLACES, SOCKET
 
 TYPE_CHECKING = False
@@ -122,7 +122,9 @@ def sweep(base: str) -> None:
         try:
             with open(os.path.join(directory, _NOTE), "rb") as file:
                 note = json.loads(file.read())
-            if note["host"] == os.uname().nodename and start_time(note["pid"]) != note["started"]:
+            found = process(note["pid"])
+            alive = found is not None and not found.zombie and found.started == note["started"]
+            if note["host"] == os.uname().nodename and not alive:
                 _remove(directory)
         except (OSError, ValueError, KeyError, TypeError):  # it is being made, or was when its maker was killed
             if _is_old(directory):

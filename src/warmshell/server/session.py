@@ -358,7 +358,8 @@ class Session:
                 self._end_rest()
 
         for lane in lanes:
-            lane.let_go(GRACE, ended, {"lost": "was closed with its session", "started": "unknown"})
+            started = "unknown" if lane.busy is None else lane.busy.started()
+            lane.let_go(GRACE, ended, {"lost": "was closed with its session", "started": started})
 
     def _end_rest(self) -> None:
         """What carries the token though no subshell of this session has started it, or has it no more."""

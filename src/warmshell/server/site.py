@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from warmshell.server.writer import Writer
 
 _MOMENT = 0.002  # seconds after which a running command's output is read while it comes
+_WHILE = 0.05  # seconds after which, at the latest twice as many, a client is told that its command has begun
 
 
 class Site:
@@ -45,6 +46,9 @@ class Site:
         self._hungry: dict[Lane, None] = {}
         self._fresh: set[Lane] = set()
         self._timer: Timer | None = None
+        self._young: set[Lane] = set()
+        self._old: set[Lane] = set()
+        self._looks = False
 
     def configure(self, token: bytes, base: bytes, env: Mapping[bytes, bytes]) -> None:
         """The options of the session."""
@@ -82,12 +86,27 @@ class Site:
     def unwatch(self, lane: Lane) -> None:
         """A command has ended."""
         self._fresh.discard(lane)
+        self._young.discard(lane)
+        self._old.discard(lane)
 
     def _on_moment(self) -> None:
         self._timer = None
         lanes, self._fresh = self._fresh, set()
         for lane in lanes:
             lane.watch()
+        self._young |= lanes
+        if not self._looks:
+            self._looks = True
+            self.loop.call_later(_WHILE, self._on_while)
+
+    def _on_while(self) -> None:
+        """Commands that were there at the last look as well last for a while: their client is told that they began."""
+        lanes, self._old, self._young = self._old, self._young, set()
+        for lane in lanes:
+            lane.confirm()
+        self._looks = bool(self._old)
+        if self._looks:
+            self.loop.call_later(_WHILE, self._on_while)
 
     def wait_for_room(self, lane: Lane) -> None:
         """Tell the lane when frames have been written."""
