@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         WorkdirNotADirectory,
         WorkdirNotFound,
     )
+    from warmshell.fileops import FileError
     from warmshell.location import Location
+    from warmshell.path import RemotePath
     from warmshell.pool import Pool
     from warmshell.process import Process
     from warmshell.shell import Shell
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "FileError": "fileops", "RemotePath": "path",
     "Attached": "attached", "Detach": "shell.detachable", "SessionInfo": "detached", "SessionLeft": "shell.detachable",
     "attach": "detached", "end_session": "detached", "sessions": "detached",
     "Command": "command", "Output": "command", "Result": "command",
@@ -75,6 +78,7 @@ __all__ = [
     "ConnectError",
     "CopyError",
     "Detach",
+    "FileError",
     "HostKeyError",
     "IncompleteStream",
     "InputError",
@@ -86,6 +90,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProgramNotFound",
+    "RemotePath",
     "Result",
     "SessionInfo",
     "SessionLeft",

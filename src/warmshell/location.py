@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from warmshell.connector.place import Place
     from warmshell.fileops import FileOperations
     from warmshell.detached import SessionInfo
+    from warmshell.path import RemotePath
+    from warmshell.path.pure import Part
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
@@ -267,6 +269,12 @@ class Location:
 
             self._files = files_of(self)
         return self._files
+
+    def path(self, *parts: Part) -> RemotePath:
+        """A path of this location, with the names of ``pathlib``; without parts: the location's directory."""
+        from warmshell.path import RemotePath
+
+        return RemotePath(self, *parts)
 
     def shell(self, shell: str | None = None) -> Shell:
         """A shell whose state persists between commands: directory, variables, functions, options.

@@ -235,6 +235,10 @@ async def test_renaming_replaces(files: FileOperations, tree):
     await files.rename(at(tree, b"b"), at(tree, b"link"))
     assert (sorted(os.listdir(tree)), os.listdir(at(tree, b"dir"))) == (["dir", "link"], [b"in"])
     assert not os.path.islink(at(tree, b"link"))
+    os.link(at(tree, b"dir", b"in"), at(tree, b"same"))
+    await files.rename(at(tree, b"same"), at(tree, b"dir", b"in"))
+    await files.rename(at(tree, b"dir"), at(tree, b"dir"))
+    assert os.path.exists(at(tree, b"same"))
     os.mkdir(at(tree, b"empty"))
     await files.rename(at(tree, b"dir"), at(tree, b"empty"))
     assert os.listdir(at(tree, b"empty")) == [b"in"]

@@ -141,6 +141,9 @@ class AskedFiles(FileOperations):
         if len(data) > PIECE:
             await self.write_stream(path, _pieces(data[PIECE:]), offset + PIECE)
 
+    async def store(self, path: bytes, data: bytes) -> None:
+        await self._ask("store", path, data=data)
+
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         start = offset
         under_way: deque[asyncio.Task[Any]] = deque()

@@ -207,6 +207,13 @@ class FileOperations(ABC):
         """
 
     @abstractmethod
+    async def store(self, path: bytes, data: bytes) -> None:
+        """Make these few bytes (at most :data:`PIECE`) the contents of a file, in one step.
+
+        A file that is there keeps its permissions, a link is followed, a device or pipe is written to.
+        """
+
+    @abstractmethod
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         """Write pieces one after the other into a file that is there, in bounded memory; how many bytes that were.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,9 @@ class ScriptedFiles(FileOperations):
     ) -> None:  # fmt: skip
         text = scripts.write(offset, create=create, exclusive=exclusive, truncate=truncate, mode=mode)
         await self._run(text, path, stdin=data)
+
+    async def store(self, path: bytes, data: bytes) -> None:
+        await self._run(scripts.store(secrets.token_hex(8)), path, stdin=data)
 
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         size = 0

@@ -37,6 +37,9 @@ _MISSING = b'{ [ -e "$p" ]||[ -L "$p" ]||stat -c x "$p" >/dev/null||exit 1;}'
 _NO_DIRECTORY = b'if [ -d "$p" ];then ' + fail(errno.EISDIR) + b";fi;"
 _NO_DIRECTORY_ITSELF = b'if [ -d "$p" ]&&! [ -L "$p" ];then ' + fail(errno.EISDIR) + b";fi;"
 _REGULAR = _NO_DIRECTORY + b'if [ -e "$p" ]&&! [ -f "$p" ];then ' + fail(errno.EINVAL) + b";fi;"
+# dash calls it "nonexistent" that the directory is none: stat has the last word.
+_WHY = b'{ stat -c x "${p%/*}/." >/dev/null;exit 1;};'
+_WRITABLE = b'{ command : >>"$p";}||' + _WHY
 _READABLE = b'{ : <"$p";}||exit 1;'
 
 
@@ -109,15 +112,28 @@ def write(offset: int, *, create: bool, exclusive: bool, truncate: bool, mode: i
     text += masked(mode, 0o666) if create else _MISSING + b";"
     if exclusive:
         text += b'(set -C;: >"$p")||{ if [ -e "$p" ]||[ -L "$p" ];then ' + fail(errno.EEXIST) + b";fi;exit 1;};"
+    text += _WRITABLE
     if truncate and offset == 0:
-        return text + b'{ exec cat >|"$p";}'
+        return text + b'exec cat >|"$p"'
     if truncate:
-        text += b'{ : >|"$p";}||exit 1;'
-    text += b'{ : >>"$p";}||exit 1;'
+        text += b': >|"$p";'
     before = -offset % _BLOCK
     if before:
         text += b'dd bs=1 count=%d seek=%d conv=notrunc of="$p"&&' % (before, offset)
     return text + b'dd bs=%d seek=%d conv=notrunc of="$p"' % (_BLOCK, (offset + before) // _BLOCK)
+
+
+def store(token: str) -> bytes:
+    """Write standard input beside the file, and give it its name; where a link leads, if it is one."""
+    word = token.encode()
+    return (
+        _NO_DIRECTORY + b'if [ -e "$p" ]&&! [ -f "$p" ];then exec cat >"$p";fi;n=0;'
+        b'while [ -L "$p" ];do n=$((n+1));if [ $n -gt 40 ];then ' + fail(errno.ELOOP) + b";fi;"
+        b'x=$(readlink -n "$p"&&echo .)||exit 1;x=${x%?};case $x in /*)p=$x;;*)p=${p%/*}/$x;;esac;done;'
+        b't=${p%/*}/.warm-' + word + b";trap 'rm -f \"$t\"' EXIT;trap 'exit 1' HUP INT TERM;"
+        b'm=;if [ -f "$p" ];then m=$(stat -c %a "$p")||exit 1;fi;'
+        b'(set -C;: >"$t")||' + _WHY + b'if [ -n "$m" ];then chmod "$m" "$t"||exit 1;fi;cat >|"$t"&&mv -f "$t" "$p"'
+    )  # fmt: skip
 
 
 def truncate(size: int) -> bytes:
@@ -168,8 +184,10 @@ def remove(*, missing_ok: bool) -> bytes:
 
 
 # mv moves into a directory, and into one that a link leads to; -T says not to, where mv knows it.
+# Two names of one file stay as they are, as rename(2) has it.
 RENAME = (
-    _MISSING + b';if [ -d "$t" ]&&! [ -L "$t" ];then if [ -d "$p" ]&&! [ -L "$p" ];then rmdir "$t"||exit 1;else '
+    _MISSING + b';case $p in "$t")exit 0;;esac;if [ "$p" -ef "$t" ]&&! [ -L "$p" ]&&! [ -L "$t" ];then exit 0;fi;'
+    b'if [ -d "$t" ]&&! [ -L "$t" ];then if [ -d "$p" ]&&! [ -L "$p" ];then rmdir "$t"||exit 1;else '
     + fail(errno.EISDIR) + b';fi;elif [ -e "$t" ]&&[ -d "$p" ]&&! [ -L "$p" ];then ' + fail(errno.ENOTDIR) + b";fi;"
     b'if [ -L "$t" ]&&[ -d "$t" ];then mv -fT "$p" "$t" 2>/dev/null||{ rm -f "$t"&&mv -f "$p" "$t";};'
     b'else exec mv -f "$p" "$t";fi'

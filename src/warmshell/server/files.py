@@ -6,6 +6,7 @@ by default the session's directory.
 
 from __future__ import annotations
 
+import binascii
 import errno
 import itertools
 import os
@@ -265,6 +266,36 @@ def _write(request: Request) -> object:
     return done
 
 
+def _store(request: Request) -> object:
+    """Write a file beside the one that is meant, and give it its name."""
+    name, data = _name(request), memoryview(request["data"])
+    try:
+        found = os.stat(name)
+    except FileNotFoundError:
+        mode = None
+    else:
+        mode = stat.S_IMODE(found.st_mode)
+        if not stat.S_ISREG(found.st_mode):
+            return _write({**request, "create": False})
+    name = os.path.realpath(name)
+    temporary = os.path.join(os.path.dirname(name), b".warm-" + binascii.hexlify(os.urandom(8)))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o666 if mode is None else 0o600)
+    try:
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+            if mode is not None:
+                os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return None
+
+
 def _truncate(request: Request) -> object:
     os.truncate(_name(request), int(request["size"]))
     return None
@@ -379,7 +410,7 @@ def _which(request: Request) -> object:
 OPERATIONS = {
     "stat_path": _stat, "exists": _exists, "executable": _executable, "list": _list, "glob": _glob,
     "mkdir": _mkdir, "touch": _touch, "sync": _sync, "rmdir": _rmdir,
-    "rmtree": _rmtree, "remove": _remove, "read": _read, "write": _write, "truncate": _truncate,
+    "rmtree": _rmtree, "remove": _remove, "read": _read, "write": _write, "store": _store, "truncate": _truncate,
     "checksum": _checksum, "rename": _rename, "symlink": _symlink, "link": _link, "readlink": _readlink,
     "realpath": _realpath, "chmod": _chmod, "utime": _utime, "space": _space, "which": _which,
 }  # fmt: skip
