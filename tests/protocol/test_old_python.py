@@ -17,7 +17,13 @@ import warmshell
 SOURCE = Path(warmshell.__file__).parent
 SHIPPED = sorted(
     path
-    for names in ("protocol/*.py", "server/*.py", "guardian/tree.py", "guardian/processes.py")
+    for names in (
+        "protocol/*.py",
+        "server/*.py",
+        "guardian/tree.py",
+        "guardian/processes.py",
+        "coprocess/forkserver/standalone/*.py",
+    )
     for path in SOURCE.glob(names)
     if path.name != "pack.py"  # which packs them, here
 )
@@ -123,7 +129,7 @@ def test_annotations_are_not_evaluated(path):
 
 @every_file
 def test_it_imports_only_the_standard_library_and_its_own_package(path):
-    own = {".", "warmshell"}
+    own = {".", "warmshell", "_warmshell"}
     for name in imports(tree(path)):
         assert name in own or name in sys.stdlib_module_names, name
         assert name not in LATER_MODULES

@@ -1,0 +1,117 @@
+"""The fork for one call: takes over what the caller is, says so, and waits for the word to begin."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+
+from . import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from .tool import Tool
+    from .wire import Request
+
+_GUARD_FD = 900  # where no program counts its descriptors
+
+
+class Begin:
+    """All that a call needs.
+
+    Attributes:
+        request: what was asked for.
+        fds: the working directory, and the caller's 0, 1 and 2.
+        link: the connection to the client.
+        guard: a pipe that nobody writes to; the server holds its other end.
+        close: descriptors of the server.
+        handlers: the tool's handlers of signals that the server handles itself.
+        ended: called when the tool has ended.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        fds: list[int],
+        link: socket.socket,
+        guard: int,
+        close: list[int],
+        handlers: dict[int, Any],
+        ended: Callable[[], None],
+    ) -> None:
+        self.request = request
+        self.fds = fds
+        self.link = link
+        self.guard = guard
+        self.close = close
+        self.handlers = handlers
+        self.ended = ended
+
+
+def be(call: Begin, tool: Tool) -> NoReturn:
+    """Become the call, in a fresh fork; never comes back."""
+    try:
+        _take_over(call, tool)
+        call.link.setblocking(True)
+        call.link.sendall(b"%s %d\n" % (wire.STARTED, os.getpid()))
+        if call.link.recv(1) != wire.GO:
+            os._exit(0)
+        call.link.close()
+    except BaseException as error:  # noqa: BLE001 - the tool has not begun: the client may run it cold
+        _refuse(call.link, error)
+        os._exit(0)
+    tool.run([os.fsdecode(word) for word in call.request.args], call.ended)
+
+
+def _refuse(link: socket.socket, error: BaseException) -> None:
+    code = wire.STALE if isinstance(error, PermissionError) else wire.COLD
+    text = " ".join((f"{type(error).__name__} {error}").split())
+    try:
+        link.sendall(b"%s %s %s\n" % (wire.REFUSED, code, text.encode("utf-8", "replace")))
+    except OSError:
+        pass  # it has gone
+
+
+def _take_over(call: Begin, tool: Tool) -> None:
+    os.setpgid(0, 0)
+    _end_with_the_server(call.guard)
+    request = call.request
+    for fd in call.close:
+        os.close(fd)
+    os.fchdir(call.fds[0])
+    for number, fd in enumerate(call.fds[1:]):
+        os.dup2(fd, number)
+    for fd in call.fds:
+        os.close(fd)
+    os.umask(request.umask)
+    if request.nice != os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, request.nice)
+    tool.take_environment(list(request.env))
+    tool.make_private()
+    _take_signals(request, call.handlers)
+
+
+def _end_with_the_server(guard: int) -> None:
+    """Have the kernel kill this group of processes when the server's end of the pipe closes, whatever closed it."""
+    mine = os.open(f"/proc/self/fd/{guard}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    high = fcntl.fcntl(mine, fcntl.F_DUPFD_CLOEXEC, _GUARD_FD)
+    os.close(mine)
+    fcntl.fcntl(high, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(high, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(high, fcntl.F_SETFL, fcntl.fcntl(high, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _take_signals(request: Request, handlers: dict[int, Any]) -> None:
+    signal.set_wakeup_fd(-1)
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for number in range(1, signal.NSIG):
+        is_untouched = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+        if request.ignored >> (number - 1) & 1 and is_untouched:
+            signal.signal(number, signal.SIG_IGN)
+    blocked = [number for number in range(1, signal.NSIG) if request.blocked >> (number - 1) & 1]
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -1,0 +1,93 @@
+"""A connection whose request is on its way: bytes and descriptors of somebody who may be anybody."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+
+from . import wire
+
+_SECONDS = 10.0
+_CHUNK = 65536
+_SPACE = socket.CMSG_SPACE(4 * wire.DESCRIPTORS)
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+
+
+class Incoming:
+    """One request, as it arrives.
+
+    Attributes:
+        link: the connection.
+        deadline: until when it must be whole.
+        fds: the descriptors that came with it.
+        request: the call that is asked for, once it is whole.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.deadline = time.monotonic() + _SECONDS
+        self.fds: list[int] = []
+        self.request: wire.Request | None = None
+        self._data = b""
+        self._begun = False
+
+    def read(self) -> bytes | None:
+        """Take what has come; what is asked for, once that is known to the end.
+
+        Raises:
+            BadRequest: it is no request, or not with these descriptors.
+            OSError: the connection broke.
+        """
+        while True:
+            try:
+                chunk = self._receive()
+            except BlockingIOError:
+                return None
+            if not chunk:
+                raise wire.BadRequest("the request ends too early")
+            self._data += chunk
+            kind = self._whole()
+            if kind is not None:
+                return kind
+
+    def _receive(self) -> bytes:
+        if self._begun:
+            return self.link.recv(_CHUNK)
+        data, extra, flags, _ = self.link.recvmsg(_CHUNK, _SPACE, _CLOSE_ON_EXEC)
+        self._begun = True
+        for level, kind, payload in extra:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                whole = len(payload) - len(payload) % 4
+                self.fds += memoryview(payload)[:whole].cast("i").tolist()
+        if flags & socket.MSG_CTRUNC:
+            raise wire.BadRequest("too many descriptors")
+        return data
+
+    def _whole(self) -> bytes | None:
+        if len(self._data) < wire.HEADER.size:
+            return None
+        kind, size = wire.length(self._data[: wire.HEADER.size])
+        missing = wire.HEADER.size + size - len(self._data)
+        if missing < 0:
+            raise wire.BadRequest("more than one request")
+        if missing:
+            return None
+        if kind == wire.CALL:
+            self.request = wire.decoded(self._data[wire.HEADER.size :])
+            self._check_descriptors()
+        elif self.fds:
+            raise wire.BadRequest("descriptors for nothing")
+        return kind
+
+    def _check_descriptors(self) -> None:
+        if len(self.fds) != wire.DESCRIPTORS:
+            raise wire.BadRequest(f"not {wire.DESCRIPTORS} descriptors")
+        if not stat.S_ISDIR(os.fstat(self.fds[0]).st_mode):
+            raise wire.BadRequest("the first descriptor is no directory")
+
+    def close_fds(self) -> None:
+        """Forget the descriptors."""
+        while self.fds:
+            os.close(self.fds.pop())

@@ -1,0 +1,175 @@
+"""Starts a server: imports the tool, learns what its key is made of, and listens under that key."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import select
+import sys
+import termios
+import traceback
+
+from . import learn
+from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
+from .place import opened, shape_name
+from .server import Limits, Server
+from .streams import Unusual
+from .tool import CannotServe, Tool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_MEGABYTE = 1 << 20
+
+
+def main(words: dict[bytes, bytes]) -> NoReturn:
+    """Serve, until idle, stale or told to stop."""
+    tell = int(words[b"tell"])
+    os.set_inheritable(tell, False)
+    master = int(words[b"master"])
+    if master >= 0:
+        os.set_inheritable(master, False)
+    directory = opened(make=True)
+    name = shape_name(words[b"tool"], words[b"interpreter"], words[b"options"])
+    entries = initial_environment()
+    started = Start(words, directory, name, entries)
+    gc.disable()
+    try:
+        server = started.server(master)
+    except (CannotServe, Unusual) as reason:
+        shape = Shape()
+        shape.cold = str(reason).encode("utf-8", "replace")
+        write(directory, name, shape.encode())
+        _tell(tell, b"cold %s\n" % shape.cold)
+        started.tool.remove_temporary()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - a cold run meets it again, and tells it as it should be told
+        _tell(tell, b"cold\n")
+        if os.environ.get("WARMSHELL_COPROCESS_LOG"):
+            with open(os.environ["WARMSHELL_COPROCESS_LOG"], "a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+        os._exit(1)
+    _tell(tell, b"ready\n")
+    server.run()
+    started.tool.remove_temporary()
+    os._exit(0)
+
+
+def _tell(fd: int, text: bytes) -> None:
+    try:
+        os.write(fd, text)
+    except OSError:
+        pass  # who started us has gone
+    os.close(fd)
+
+
+def write(directory: int, name: str, data: bytes) -> None:
+    """Have a file with this content, whole at every moment."""
+    temporary = f"{name}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+    finally:
+        os.close(fd)
+
+
+class Start:
+    """The way from the words of the command line to a server that listens.
+
+    Attributes:
+        tool: the tool.
+    """
+
+    def __init__(self, words: dict[bytes, bytes], directory: int, name: str, entries: list[bytes]) -> None:
+        self._words = words
+        self._directory = directory
+        self._name = name
+        self._entries = entries
+        self._options = dict(word.partition(b"=")[::2] for word in words[b"options"].split(b" ") if word)
+        self._cwd = _cwd()
+        initial = dict(entry.partition(b"=")[::2] for entry in entries)
+        path, argv0 = os.fsdecode(words[b"tool"]), os.fsdecode(words[b"argv0"])
+        self.tool = Tool(path, argv0, initial)
+
+    def server(self, master: int) -> Server:
+        """Import the tool, and listen.
+
+        Raises:
+            CannotServe: it cannot be served.
+            Unusual: it cannot be served for its streams.
+        """
+        tool, level = self.tool, self._options.get(b"level", b"fork")
+        tool.load()
+        if level == b"preload":
+            learn.import_known(tool, self._directory, self._name)
+        elif level == b"primed":
+            learn.prime(tool, self._options.get(b"prime", b"--version").split(b"\x1f"))
+        _see_that_nothing_was_said(master)
+        limits = Limits(self._options)
+        _see_that_it_fits(limits.memory)
+        shape = self._shape()
+        os.chdir("/")
+        write(self._directory, self._name, shape.encode())
+        words = self._words
+        counted = [words[b"tool"], words[b"interpreter"], words[b"options"], words[b"terminals"]]
+        name = key(shape, counted, Context().text, self._cwd, self._entries)
+        learns = learn.Learning(self._directory, self._name) if level == b"preload" else None
+        return Server(tool, name, self._directory, shape, self._cwd, limits, learns, reuse=level == b"reuse")
+
+    def _shape(self) -> Shape:
+        recorder, shape = self.tool.recorder, Shape()
+        shape.cwd = recorder.cwd
+        shape.whole = recorder.every
+        shape.plus = recorder.names & DENIED
+        if self._options.get(b"narrow") == b"1" and not recorder.every and not recorder.loads and _all_is_python():
+            shape.only = {name for name in recorder.names if not name.startswith(ALWAYS)}
+        return shape
+
+
+def _cwd() -> bytes:
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
+
+
+def _all_is_python() -> bool:
+    """Whether no library but the interpreter's own was loaded: what C code reads, nobody sees."""
+    own = os.path.dirname(os.__file__)
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path and path.endswith(".so") and os.path.dirname(path) != own + "/lib-dynload":
+            return False
+    return True
+
+
+def _see_that_nothing_was_said(master: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    wrote = any(not os.isatty(fd) and os.fstat(fd).st_size for fd in (1, 2))
+    if master >= 0:
+        wrote = wrote or bool(select.select([master], [], [], 0)[0])
+    if wrote:
+        raise CannotServe("writes to its output when it is imported")
+    if not os.isatty(0) and int.from_bytes(fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4), sys.byteorder) != 1:
+        raise CannotServe("reads its input when it is imported")
+
+
+def resident() -> int:
+    """The memory of this process, in bytes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _see_that_it_fits(most: int) -> None:
+    if resident() > most:
+        raise CannotServe(f"needs more than {most // _MEGABYTE} MB")

@@ -1,0 +1,57 @@
+"""The directory of the servers: one for each user, closed to all others."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .key import digest
+
+VARIABLE = "WARMSHELL_COPROCESS_DIR"
+"""Names another directory; one whose name has few bytes more than sockets allow is fine."""
+
+
+class Unsafe(Exception):
+    """The directory is not this user's alone."""
+
+
+def base() -> str:
+    """Its name: the one asked for, that of the login session, or one below ``/tmp``."""
+    asked = os.environ.get(VARIABLE)
+    if asked:
+        return asked
+    run = f"/run/user/{os.getuid()}"
+    try:
+        found = os.stat(run)
+    except OSError:
+        pass
+    else:
+        if found.st_uid == os.getuid():
+            return run + "/warmshell-coprocess"
+    return f"/tmp/warmshell-coprocess-{os.getuid()}"  # noqa: S108 - checked, once it is open
+
+
+def opened(*, make: bool = False) -> int:
+    """A descriptor of the directory, which is this user's alone.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Unsafe: it belongs to somebody else, or others may write there.
+    """
+    path = base()
+    if make:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    found = os.fstat(fd)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        os.close(fd)
+        raise Unsafe(path)
+    return fd
+
+
+def shape_name(tool: bytes, interpreter: bytes, options: bytes) -> str:
+    """The name of the file with the shape of a tool."""
+    return digest(b"\0".join([tool, interpreter, options])) + ".shape"

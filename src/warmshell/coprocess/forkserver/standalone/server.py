@@ -1,0 +1,415 @@
+"""The server of one tool: one process, one loop; a fork for each call, in the order in which they came."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import time
+
+from . import wire
+from .child import Begin, be
+from .incoming import Incoming
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .key import Shape
+    from .learn import Learning
+    from .tool import Tool
+
+_CREDENTIALS = struct.Struct("3i")
+_BACKLOG = 512
+_HELD = 400  # connections accepted and waiting; more wait in the kernel
+_CLD_STOPPED = 5  # which os names since Python 3.9
+_GRACE = 2.0
+_TICK = 15.0
+
+
+class Limits:
+    """What a server may use.
+
+    Attributes:
+        processes: the most calls at a time.
+        idle: seconds without a call after which it ends.
+        memory: bytes that it may hold once the tool is imported.
+        calls: how many calls a worker serves before another takes its place (reuse only).
+    """
+
+    def __init__(self, options: dict[bytes, bytes]) -> None:
+        self.processes = int(options.get(b"processes", b"0")) or max(4, 2 * (os.cpu_count() or 1))
+        self.idle = float(options.get(b"idle", b"900"))
+        self.memory = int(options.get(b"memory", b"1024")) << 20
+        self.calls = int(options.get(b"calls", b"200"))
+
+
+class Running:
+    """A call that has a process.
+
+    Attributes:
+        pid: its number, and that of its group.
+        link: the connection to its client.
+        ending: when it is killed, once its client has gone.
+        report: where it tells which modules it imported, or -1.
+    """
+
+    __slots__ = ("ending", "link", "pid", "report")
+
+    def __init__(self, pid: int, link: socket.socket, report: int) -> None:
+        self.pid = pid
+        self.link = link
+        self.report = report
+        self.ending: float | None = None
+
+
+class Server:
+    """Serves one tool under one key."""
+
+    def __init__(
+        self, tool: Tool, key: str, directory: int, shape: Shape, cwd: bytes, limits: Limits,
+        learning: Learning | None, *, reuse: bool,
+    ) -> None:  # fmt: skip
+        self._tool = tool
+        self._key = key.encode()
+        self._name = key + ".sock"
+        self._directory = directory
+        self._shape = shape
+        self._cwd = cwd
+        self._limits = limits
+        self._learning = learning
+        self._reuse = reuse
+        self._poll = select.poll()
+        self._waiting: collections.deque[socket.socket] = collections.deque()
+        self._incoming: dict[int, Incoming] = {}
+        self._running: dict[int, Running] = {}
+        self._links: dict[int, Running] = {}
+        self._retiring = False
+        self._used = time.monotonic()
+        self._served = 0
+        self._started = time.time()
+        self._guard = os.pipe2(os.O_CLOEXEC)
+        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._handlers: dict[int, Any] = {}
+        self._listen()
+        self._take_signals()
+        self._own = [self._listener.fileno(), directory, *self._guard, *self._wake]
+        tool.own(self._own)
+
+    def _listen(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        temporary = f"{self._name}.{os.getpid()}"
+        folder = f"/proc/self/fd/{self._directory}/"
+        self._listener.bind(folder + temporary)
+        os.chmod(folder + temporary, 0o600)
+        self._listener.listen(_BACKLOG)
+        found = os.stat(temporary, dir_fd=self._directory)
+        self._socket = (found.st_dev, found.st_ino)
+        os.rename(temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _take_signals(self) -> None:
+        for number, handler in ((signal.SIGCHLD, _nothing), (signal.SIGTERM, self._told_to_end)):
+            self._handlers[number] = signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+
+    def _told_to_end(self, *_: object) -> None:
+        self._remove_socket()
+        self._tool.remove_temporary()
+        os._exit(143)  # the kernel kills the groups of all calls, as the guard closes
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Serve until there is nothing to do any more."""
+        gc.collect()
+        gc.freeze()
+        self._poll.register(self._listener, select.POLLIN)
+        self._poll.register(self._wake[0], select.POLLIN)
+        while not self._is_over():
+            for fd, events in self._poll.poll(self._patience()):
+                self._happened(fd, events)
+            self._advance()
+        self._retire(b"ended")
+
+    def _happened(self, fd: int, events: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+        elif fd == self._wake[0]:
+            os.read(fd, 4096)
+            self._reap()
+        elif fd in self._incoming:
+            self._read(self._incoming[fd])
+        elif fd in self._links:
+            self._client_gone(self._links[fd])
+        elif events:
+            self._forget_waiting(fd)
+
+    def _is_over(self) -> bool:
+        if self._running or self._incoming or self._waiting:
+            return False
+        idle = time.monotonic() - self._used
+        return self._retiring or idle >= self._limits.idle or not self._owns_socket()
+
+    def _owns_socket(self) -> bool:
+        try:
+            found = os.stat(self._name, dir_fd=self._directory)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._socket
+
+    def _patience(self) -> float:
+        """Milliseconds until something has to be looked at."""
+        waits = [_TICK, self._limits.idle]
+        now = time.monotonic()
+        waits += [call.ending - now for call in self._running.values() if call.ending is not None]
+        waits += [each.deadline - now for each in self._incoming.values()]
+        return max(0.0, min(waits)) * 1000 + 1
+
+    def _advance(self) -> None:
+        """What is due: clients that say nothing, calls that do not end, and those that wait for their turn."""
+        now = time.monotonic()
+        for each in [each for each in self._incoming.values() if each.deadline <= now]:
+            self._drop(each, b"no request came in time")
+        for call in self._running.values():
+            if call.ending is not None and call.ending <= now:
+                _signal_group(call.pid, signal.SIGKILL)
+                call.ending = now + _GRACE
+        while self._waiting and self._has_room():
+            link = self._waiting.popleft()
+            self._poll.unregister(link)
+            self._begin_reading(link)
+        if not (self._running or self._incoming or self._waiting) and self._learning and self._learning.due():
+            gc.unfreeze()
+            self._learning.learn(self._tool)
+            gc.collect()
+            gc.freeze()
+
+    # --- clients
+
+    def _has_room(self) -> bool:
+        return len(self._running) + len(self._incoming) < self._limits.processes
+
+    def _accept(self) -> None:
+        while len(self._waiting) < _HELD:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            link.setblocking(False)
+            pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if user not in (os.geteuid(), 0):
+                link.close()
+            elif (self._has_room() and not self._waiting) or _is_ours(pid):
+                self._begin_reading(link)
+            else:
+                _say(link, wire.QUEUED + b" %d\n" % len(self._waiting))
+                self._waiting.append(link)
+                self._poll.register(link, select.POLLRDHUP)
+
+    def _forget_waiting(self, fd: int) -> None:
+        for link in [link for link in self._waiting if link.fileno() == fd]:
+            self._waiting.remove(link)
+            self._poll.unregister(link)
+            link.close()
+
+    def _begin_reading(self, link: socket.socket) -> None:
+        incoming = Incoming(link)
+        self._incoming[link.fileno()] = incoming
+        self._poll.register(link, select.POLLIN)
+        self._read(incoming)
+
+    def _read(self, incoming: Incoming) -> None:
+        try:
+            kind = incoming.read()
+        except (OSError, wire.BadRequest) as error:
+            self._drop(incoming, str(error).encode("utf-8", "replace"))
+            return
+        if kind is None:
+            return
+        del self._incoming[incoming.link.fileno()]
+        self._poll.unregister(incoming.link)
+        if kind == wire.CALL:
+            self._call(incoming)
+        else:
+            self._control(kind, incoming.link)
+
+    def _drop(self, incoming: Incoming, why: bytes) -> None:
+        self._incoming.pop(incoming.link.fileno(), None)
+        self._poll.unregister(incoming.link)
+        incoming.close_fds()
+        _refuse(incoming.link, wire.BAD, why)
+
+    def _control(self, kind: bytes, link: socket.socket) -> None:
+        if kind == wire.STOP:
+            self._retire(b"told to stop")
+        facts = {
+            "pid": os.getpid(), "tool": self._tool.path, "calls": self._served, "running": len(self._running),
+            "waiting": len(self._waiting), "watched": self._tool.recorder.count(), "started": int(self._started),
+            "idle": int(time.monotonic() - self._used), "modules": len(self._tool.modules),
+        }  # fmt: skip
+        _say(link, "".join(f"{name} {value}\n" for name, value in facts.items()).encode("utf-8", "surrogateescape"))
+        link.close()
+
+    # --- calls
+
+    def _call(self, incoming: Incoming) -> None:
+        reason = self._why_not(incoming)
+        if reason:
+            incoming.close_fds()
+            _refuse(incoming.link, wire.STALE, reason)
+            return
+        self._used = time.monotonic()
+        report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if self._learning is not None else (-1, -1)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            incoming.close_fds()
+            _refuse(incoming.link, wire.COLD, str(error).encode())
+            return
+        if pid == 0:
+            self._be(incoming, report)
+        if report[1] >= 0:
+            os.close(report[1])
+        incoming.close_fds()
+        self._served += 1
+        call = self._running[pid] = self._links[incoming.link.fileno()] = Running(pid, incoming.link, report[0])
+        self._poll.register(call.link, select.POLLRDHUP)
+
+    def _be(self, incoming: Incoming, report: tuple[int, int]) -> None:
+        others = [link.fileno() for link in self._waiting] + list(self._incoming) + list(self._links)
+        others += [call.report for call in self._running.values() if call.report >= 0]
+        learning, tool = self._learning, self._tool
+
+        def ended() -> None:
+            if learning is not None:
+                learning.tell(report[1], tool)
+
+        guard = self._guard[0]
+        if report[0] >= 0:
+            others.append(report[0])
+        self._learning_exit(ended)
+        request = incoming.request
+        assert request is not None  # noqa: S101 - it is whole
+        be(
+            Begin(request, incoming.fds, incoming.link, guard, self._own + others, self._handlers, ended),
+            tool,
+        )
+
+    def _learning_exit(self, ended: Any) -> None:
+        """A tool that ends by ``os._exit`` is to tell what it imported, too."""
+        if self._learning is None:
+            return
+        leave = os._exit
+
+        def telling(status: int) -> None:
+            os._exit = leave
+            ended()
+            leave(status)
+
+        os._exit = telling  # type: ignore[assignment,unused-ignore]
+
+    def _why_not(self, incoming: Incoming) -> bytes:
+        """Why this server may not serve the call; it retires if no call can ever be served any more."""
+        if self._retiring:
+            return b"retired"
+        if incoming.request is None or incoming.request.key != self._key:
+            return b"another key"
+        if self._shape.cwd and os.readlink(b"/proc/self/fd/%d" % incoming.fds[0]) != self._cwd:
+            return b"another directory"
+        changed = self._tool.recorder.changed()
+        if changed is not None:
+            text = (f"{changed} has changed").encode("utf-8", "surrogateescape")
+            self._retire(text)
+            return text
+        return b""
+
+    def _reap(self) -> None:
+        for call in list(self._running.values()):
+            found = os.waitid(os.P_PID, call.pid, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                continue
+            if found.si_code == _CLD_STOPPED:
+                os.waitid(os.P_PID, call.pid, os.WSTOPPED | os.WNOHANG)
+                _say(call.link, b"%s %d\n" % (wire.STOPPED, found.si_status))
+            else:
+                self._ended(call, found.si_status, by_signal=found.si_code != os.CLD_EXITED)
+
+    def _ended(self, call: Running, status: int, *, by_signal: bool) -> None:
+        if call.ending is not None:
+            _signal_group(call.pid, signal.SIGKILL)  # while its number still is its own
+        os.waitpid(call.pid, 0)
+        _say(call.link, b"%s %d\n" % (wire.KILLED if by_signal else wire.STATUS, status))
+        if call.ending is None:
+            self._poll.unregister(call.link)
+        del self._running[call.pid], self._links[call.link.fileno()]
+        call.link.close()
+        if call.report >= 0 and self._learning is not None:
+            self._learning.hear(call.report)
+        self._used = time.monotonic()
+
+    def _client_gone(self, call: Running) -> None:
+        self._poll.unregister(call.link)
+        if call.ending is None:
+            call.ending = time.monotonic() + _GRACE
+            _signal_group(call.pid, signal.SIGTERM)
+            _signal_group(call.pid, signal.SIGCONT)
+
+    # --- the end
+
+    def _retire(self, why: bytes) -> None:
+        """Take no calls any more; those that run may end."""
+        if self._retiring:
+            return
+        self._retiring = True
+        self._remove_socket()
+        self._poll.unregister(self._listener)
+        self._accept()  # those that connected to us and nobody else
+        for each in list(self._incoming.values()):
+            self._incoming.pop(each.link.fileno())
+            self._poll.unregister(each.link)
+            each.close_fds()
+            _refuse(each.link, wire.STALE, why)
+        while self._waiting:
+            link = self._waiting.popleft()
+            self._poll.unregister(link)
+            _refuse(link, wire.STALE, why)
+        self._listener.close()
+
+    def _remove_socket(self) -> None:
+        if self._owns_socket():
+            os.unlink(self._name, dir_fd=self._directory)
+
+
+def _nothing(*_: object) -> None:
+    """Wakes the loop."""
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a client was started by one of our calls: it may not wait for the end of the call that waits for it."""
+    try:
+        return os.getsid(pid) == os.getsid(0)
+    except OSError:
+        return False
+
+
+def _say(link: socket.socket, text: bytes) -> None:
+    try:
+        link.send(text, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        pass  # it has gone
+
+
+def _refuse(link: socket.socket, code: bytes, why: bytes) -> None:
+    _say(link, b"%s %s %s\n" % (wire.REFUSED, code, b" ".join(why.split())))
+    link.close()
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass  # all of it has ended

@@ -1,0 +1,130 @@
+"""Starts the server of a tool: in its own interpreter, detached, with stand-ins for the caller's streams."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import termios
+import time
+
+from .call import connected
+from .shebang import NotPython, interpreter_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .call import Launch
+
+START_SECONDS = 60.0
+_SENTINEL = b"\n"
+
+
+def start(launch: Launch, directory: int, key: str) -> bool:
+    """Have a server for this key, started by us or by somebody else at this moment.
+
+    Returns:
+        Whether there is one now, which may have another key since it knows better what counts.
+    """
+    lock = os.open(key + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        link = connected(directory, key)
+        if link is not None:  # somebody else was quicker
+            link.close()
+            return True
+        try:
+            words = [word for word in launch.interpreter.split(b"\0") if word] or interpreter_of(launch.tool)
+        except (OSError, NotPython):
+            return False
+        return _started(launch, words, key)
+    finally:
+        _forget(key + ".lock", directory)
+        os.close(lock)
+
+
+def _forget(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except OSError:
+        pass
+
+
+def _started(launch: Launch, words: list[bytes], key: str) -> bool:
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.close(source)
+            _become_server(launch, words, key, sink)
+        finally:
+            os._exit(127)
+    os.close(sink)
+    os.waitpid(child, 0)
+    try:
+        return _told(source)
+    finally:
+        os.close(source)
+
+
+def _told(source: int) -> bool:
+    """Whether the server says that it is ready, before the time is over."""
+    deadline, text = time.monotonic() + START_SECONDS, b""
+    while b"\n" not in text:
+        ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(source, 4096) if ready else b""
+        if not chunk:
+            return False
+        text += chunk
+    return text == b"ready\n"
+
+
+def _become_server(launch: Launch, words: list[bytes], key: str, sink: int) -> NoReturn:
+    os.set_inheritable(sink, True)
+    master = _stand_ins(launch.terminals)
+    for number in range(1, signal.NSIG):
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
+    options = {
+        b"tool": launch.tool, b"argv0": launch.argv0, b"interpreter": launch.interpreter, b"options": launch.options,
+        b"terminals": launch.terminals, b"key": key.encode(), b"tell": b"%d" % sink, b"master": b"%d" % master,
+    }  # fmt: skip
+    argv = [*words, os.fsencode(program), *(name + b"=" + value for name, value in options.items())]
+    env = dict(entry.partition(b"=")[::2] for entry in launch.env)
+    os.execve(words[0], argv, env)
+
+
+def _stand_ins(terminals: bytes) -> int:
+    """Put something of the same kind on 0, 1 and 2: what is read or written at import time shows there.
+
+    Returns:
+        The other end of the terminal, or -1.
+    """
+    master = slave = -1
+    if b"t" in terminals:
+        master, slave = os.openpty()
+        size = fcntl.ioctl(terminals.index(b"t"), termios.TIOCGWINSZ, b"\0" * 8)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        os.set_inheritable(master, True)
+    source, end = os.pipe()
+    os.write(end, _SENTINEL)
+    os.close(end)
+    for fd in range(3):
+        if terminals[fd : fd + 1] == b"t":
+            os.dup2(slave, fd)
+        elif fd == 0:
+            os.dup2(source, fd)
+        else:
+            memory = os.memfd_create(f"warmshell-{fd}")
+            os.dup2(memory, fd)
+            os.close(memory)
+    return master
