@@ -115,30 +115,47 @@ class Children:
             OSError: there is no such program, or no process to be had.
         """
         program = find_program(argv[0], os.environb.get(b"PATH", os.fsencode(os.defpath)))
+        return self.fork(lambda: self._become(program, argv, env, stdin, output), on_exit)
+
+    def fork(self, become: Callable[[], None], on_exit: Callable[[int], None]) -> Child:
+        """Start a process.
+
+        Args:
+            become: what it does; it ends when that returns.
+            on_exit: told how it ended.
+
+        Raises:
+            OSError: none is to be had.
+        """
         pid = os.fork()
         if pid == 0:
-            self._become(program, argv, env, stdin, output)
+            try:
+                become()
+            finally:  # this copy of the server must not go on, whatever happens
+                os._exit(127)
         child = self._known[pid] = Child(pid, on_exit)
         return child
+
+    def leave_server(self) -> None:
+        """Put aside what a process has of the server that it was forked from; it gets a session of its own."""
+        signal.set_wakeup_fd(-1)
+        os.setsid()
+        for number in _DEFAULTS:
+            signal.signal(number, signal.SIG_DFL)
+        if self._limits[0] != -2:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
 
     def _become(
         self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], stdin: int, output: int
     ) -> None:
         try:
-            signal.set_wakeup_fd(-1)
-            os.setsid()
+            self.leave_server()
             for target, fd in enumerate((stdin, output, output)):
                 os.dup2(fd, target)
-            for number in _DEFAULTS:
-                signal.signal(number, signal.SIG_DFL)
-            if self._limits[0] != -2:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             become_subreaper()  # so that what its commands leave behind can be told from what others' do
             os.execve(program, list(argv), dict(env))
-        except BaseException as error:  # noqa: BLE001 - this copy of the server must not go on, whatever happens
+        except OSError as error:
             os.write(output, f"cannot be started: {error}\n".encode("utf-8", "replace"))
-        finally:
-            os._exit(127)
 
     def reap(self) -> None:
         """Take note of every child that has ended, also of those that were adopted."""

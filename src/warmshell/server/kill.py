@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Target = tuple[int, int]
 
 
+_ROUNDS = 5
+_PAUSE = 0.05
+
+
 class Family(tree.Selection):
     """Processes and all that ever descended from one of them, as far as any look has seen.
 
@@ -42,6 +46,13 @@ class Killer:
     def __init__(self, loop: Loop, children: Children) -> None:
         self._loop = loop
         self._children = children
+        self._spared: list[bytes] = []
+
+    def spare(self, tag: bytes) -> bytes:
+        """Have what carries this tag outlive what has started it, as long as the session lasts; returns the tag."""
+        if not self._spared:
+            self._spared.append(tree.COMMAND_VARIABLE + b"=" + tag)
+        return tag
 
     def end_shell(self, child: Child, tag: bytes, grace: float, then: Callable[[], None]) -> None:
         """End a shell and everything below it: TERM, grace, KILL.
@@ -56,6 +67,12 @@ class Killer:
         family = Family(roots, self._tags(tag), [child.pid] if roots else [], include_roots=True)
         self._run(family, grace, then)
 
+    def end_family(self, child: Child, tag: bytes, grace: float, then: Callable[[], None]) -> None:
+        """End a process that adopts nobody, and everything that it has started or left behind."""
+        roots = [(child.pid, child.started)] if child.code is None else []
+        family = Family(roots, _both(tag), [child.pid] if roots else [], include_roots=True)
+        self._run(family, grace, then)
+
     def end_left(self, tag: bytes, grace: float, then: Callable[[], None]) -> None:
         """End what a shell that is gone has left behind."""
         self._children.reap()
@@ -63,9 +80,33 @@ class Killer:
         if strays is None:
             self._run(Family([], self._tags(tag), include_roots=True), grace, then)
         elif strays:
-            self._run(Family(strays, include_roots=True), grace, then)
+            in_thread(self._loop, lambda: self._end_strays(strays, grace), lambda _: then())
         else:
             then()
+
+    def _end_strays(self, strays: list[Target], grace: float) -> None:
+        meant = [(pid, started) for pid, started in strays if not tree.has_tag(pid, self._spared)]
+        tree.end(Family(meant, include_roots=True), grace)
+
+    def end_session(self, token: bytes, grace: float, then: Callable[[], None], rounds: int = _ROUNDS) -> None:
+        """End everything that carries the session's token, and whatever else has become this process's child.
+
+        Args:
+            token: the session's.
+            grace: seconds between TERM and KILL.
+            then: called when nothing is left, or after so many looks.
+            rounds: how many looks: something may have been in the middle of starting.
+        """
+
+        def again() -> None:
+            self._children.reap()
+            if rounds > 1 and self._children.strays() != []:
+                self._loop.call_later(_PAUSE, self.end_session, token, grace, then, rounds - 1)
+            else:
+                then()
+
+        strays = self._children.strays() or []
+        self._run(Family(strays, _both(token), include_roots=True), grace, again)
 
     def end_tagged(self, tag: bytes, grace: float, then: Callable[[], None]) -> None:
         """End everything that carries a tag, whoever started it."""

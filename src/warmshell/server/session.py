@@ -12,6 +12,7 @@ from warmshell.protocol.dialect import dialect
 from warmshell.protocol.remote import RemoteCommand
 from warmshell.server.lane import Lane
 from warmshell.server.life import GRACE
+from warmshell.server.processes import Processes
 from warmshell.server.site import Site
 from warmshell.server.work import Workers, in_thread
 from warmshell.server.writer import HARD_LIMIT, Writer
@@ -68,6 +69,7 @@ class Session:
         self._site = Site(loop, children, self._writer)
         self._workers = Workers(loop)
         self._lanes: dict[int, Lane] = {}
+        self._processes = Processes(self._site)
         self._numbers = 0
         self._lease = _LEASE
         self._heard = loop.time()
@@ -83,6 +85,7 @@ class Session:
             "list_subshells": self._list,
             "signal": self._signal,
             "end_tagged": self._end_tagged,
+            "end_process": self._processes.end,
             "stat": self._stat,
         }
 
@@ -154,6 +157,9 @@ class Session:
             return
         if not self._started:
             raise ValueError("a frame before the start")
+        if subshell >= frames.FIRST_PROCESS:
+            self._processes.on_frame(kind, subshell, payload)
+            return
         lane = self._lanes.get(subshell)
         if kind == frames.RUN:
             self._run(lane, subshell, payload)
@@ -346,7 +352,7 @@ class Session:
         self._loop.remove_writer(self._source)
         if self._timer is not None:
             self._timer.cancel()
-        lanes = [lane for lane in self._lanes.values() if not lane.is_gone]
+        lanes = [lane for lane in (*self._lanes.values(), *self._processes) if not lane.is_gone]
         left = len(lanes)
         if left == 0:
             self._end_rest()
@@ -364,7 +370,7 @@ class Session:
     def _end_rest(self) -> None:
         """What carries the token though no subshell of this session has started it, or has it no more."""
         if self._started:
-            self._site.killer.end_tagged(self._site.token, GRACE, self._say_last)
+            self._site.killer.end_session(self._site.token, GRACE, self._say_last)
         else:
             self._say_last()
 

@@ -10,11 +10,19 @@ from warmshell.server.kill import Killer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from warmshell.server.children import Child, Children
     from warmshell.server.lane import Lane
     from warmshell.server.loop import Loop, Timer
     from warmshell.server.writer import Writer
+
+    class Waiter(Protocol):
+        """Who waits for room."""
+
+        def on_room(self) -> None:
+            """There is some."""
+
 
 _MOMENT = 0.002  # seconds after which a running command's output is read while it comes
 _WHILE = 0.05  # seconds after which, at the latest twice as many, a client is told that its command has begun
@@ -43,7 +51,7 @@ class Site:
         self.env: dict[bytes, bytes] = {}
         self.put = writer.put
         self.room = writer.room
-        self._hungry: dict[Lane, None] = {}
+        self._hungry: dict[Waiter, None] = {}
         self._fresh: set[Lane] = set()
         self._timer: Timer | None = None
         self._young: set[Lane] = set()
@@ -108,12 +116,12 @@ class Site:
         if self._looks:
             self.loop.call_later(_WHILE, self._on_while)
 
-    def wait_for_room(self, lane: Lane) -> None:
-        """Tell the lane when frames have been written."""
-        self._hungry[lane] = None
+    def wait_for_room(self, waiter: Waiter) -> None:
+        """Tell a lane or a process when frames have been written."""
+        self._hungry[waiter] = None
 
     def on_room(self) -> None:
         """Frames have been written."""
-        lanes, self._hungry = self._hungry, {}
-        for lane in lanes:
-            lane.on_room()
+        waiters, self._hungry = self._hungry, {}
+        for waiter in waiters:
+            waiter.on_room()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from warmshell.server.loop import Loop
 
 NOTHING = b"</dev/null"
+_TYPED_END = b"\x04"
 _MOST_WINDOW = 1024 * 1024
 
 
@@ -37,10 +38,12 @@ class Stdin:
         self._grant = grant
         self._fd = self._reader = -1
         self._buffer = bytearray(data if kind == "stream" else b"")
+        self._line = True  # whether what was typed last ends a line
         self._window = INITIAL_CREDIT
         self._granted = INITIAL_CREDIT + len(self._buffer)  # and not used up yet
         self._taken = 0
-        self._ended = self._flows = self._writing = False
+        self._ended = self._flows = self._writing = self._types = False
+        self._refused: Callable[[], None] | None = None
         self.streams = kind == "stream"
 
     def open(self) -> bytes:
@@ -62,6 +65,19 @@ class Stdin:
         self._data = b""
         return b"<" + proc_fd(os.getpid(), self._fd)
 
+    def take(self, fd: int, refused: Callable[[], None], types: bool) -> None:
+        """Let it flow into a descriptor that somebody reads already, instead of :meth:`open`.
+
+        Args:
+            fd: the descriptor, closed at the end.
+            refused: told when nobody reads it any more.
+            types: whether it is a terminal, whose end of input is said with a character.
+        """
+        os.set_blocking(fd, False)
+        self._fd, self._refused, self._types = fd, refused, types
+        self._flows = True
+        self._flush()
+
     def opened(self) -> None:
         """The shell has opened it: let it flow."""
         if self._reader >= 0:
@@ -79,11 +95,14 @@ class Stdin:
         if self._ended or not self.streams or len(data) > self._granted - len(self._buffer):
             raise ValueError("standard input that was not asked for")
         self._buffer += data
+        self._line = data.endswith(b"\n") if data else self._line
         if self._flows and not self._writing:
             self._flush()
 
     def end(self) -> None:
         """The client has sent all of it."""
+        if self._types and not self._ended:  # behind a line that is not complete, the first one only hands that over
+            self._buffer += _TYPED_END if self._line else 2 * _TYPED_END
         self._ended = True
         if self._flows and not self._writing:
             self._flush()
@@ -96,6 +115,8 @@ class Stdin:
             pass
         except OSError:  # the command reads no more, which is its right
             self._stop()
+            if self._refused is not None:
+                self._refused()
             return
         del self._buffer[:size]
         self._took(size)

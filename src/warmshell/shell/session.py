@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import Callable, Coroutine
@@ -89,6 +90,8 @@ class Session:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._asked = 0
         self._subshells: dict[int, Subshell] = {}
+        # Begun by chance: an earlier client of the same session may have some.
+        self._processes = itertools.count(frames.FIRST_PROCESS + secrets.randbelow(frames.FIRST_PROCESS // 2))
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop_reading: Callable[[], None] | None = None
         self._heard = self._loop.time()
@@ -270,6 +273,10 @@ class Session:
         """A request on the control channel whose answer nobody waits for."""
         self._asked += 1
         self._control({"id": self._asked, "op": op, **arguments})
+
+    def next_process(self) -> int:
+        """A number for a process of its own."""
+        return next(self._processes)
 
     def attach(self, number: int, subshell: Subshell) -> None:
         """Have the frames for a subshell given to it."""
