@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from warmshell.process import Process
     from warmshell.shell import Shell
     from warmshell.shell.detachable import Detach, SessionLeft
+    from warmshell.transfer.api import copy
+    from warmshell.transfer.options import Copied
+    from warmshell.transfer.progress import Progress
     from warmshell.transfer.streams import StreamReader, StreamWriter
 
 __version__ = "0.1.0"
@@ -56,6 +59,7 @@ _HOME = {
     "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
     "ArchiveError": "errors", "CopyError": "errors", "IncompleteStream": "errors",
     "AuthenticationError": "errors", "HostKeyError": "errors",
+    "copy": "transfer.api", "Copied": "transfer.options", "Progress": "transfer.progress",
     "StreamReader": "transfer.streams", "StreamWriter": "transfer.streams",
     "BusyError": "errors", "ClosedError": "errors", "CommandError": "errors", "CommandFailed": "errors",
     "CommandTimeout": "errors", "CommandTooLong": "errors", "ConnectError": "errors", "InputError": "errors",
@@ -76,6 +80,7 @@ __all__ = [
     "CommandTimeout",
     "CommandTooLong",
     "ConnectError",
+    "Copied",
     "CopyError",
     "Detach",
     "FileError",
@@ -90,6 +95,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProgramNotFound",
+    "Progress",
     "RemotePath",
     "Result",
     "SessionInfo",
@@ -104,6 +110,7 @@ __all__ = [
     "WorkdirNotFound",
     "attach",
     "connect",
+    "copy",
     "end_session",
     "sessions",
 ]  # fmt: skip

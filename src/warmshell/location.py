@@ -17,13 +17,15 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.connector.place import Place
-    from warmshell.fileops import FileOperations
     from warmshell.detached import SessionInfo
+    from warmshell.fileops import FileOperations
     from warmshell.path import RemotePath
     from warmshell.path.pure import Part
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.shell import Shell
+    from warmshell.transfer.api import Many
+    from warmshell.transfer.options import Copied
     from warmshell.transfer.streams import StreamReader, StreamWriter
 
 _START_SECONDS = 3.0  # that closing waits for shells which are being started, before it takes their place away
@@ -275,6 +277,31 @@ class Location:
         from warmshell.path import RemotePath
 
         return RemotePath(self, *parts)
+
+    async def put(self, local: Many, remote: Any, **options: Any) -> Copied:
+        """Copy files and directories of this machine to the location, with the destination names of ``cp -r``.
+
+        Args:
+            local: a path of this machine, or a list of them.
+            remote: the path at the location.
+            **options: those of :func:`warmshell.copy`, with its errors.
+        """
+        from warmshell.transfer.api import At, copy
+
+        return await copy(local, At(self, remote), **options)
+
+    async def get(self, remote: Any, local: Many, **options: Any) -> Copied:
+        """Copy files and directories of the location to this machine, with the destination names of ``cp -r``.
+
+        Args:
+            remote: a path at the location, or a list of them.
+            local: the path on this machine.
+            **options: those of :func:`warmshell.copy`, with its errors.
+        """
+        from warmshell.transfer.api import At, copy
+
+        paths = remote if isinstance(remote, list | tuple) else [remote]
+        return await copy([At(self, path) for path in paths], local, **options)
 
     def shell(self, shell: str | None = None) -> Shell:
         """A shell whose state persists between commands: directory, variables, functions, options.

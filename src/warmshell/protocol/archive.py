@@ -332,13 +332,13 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return records or {b"": b""}  # that there was a header counts, too
 
 
-def trailer(name: bytes) -> bytes:
+def trailer(name: bytes, mtime: int = 0) -> bytes:
     """The end of an archive: an empty file of this name, which says that all of it came, and the two empty blocks."""
     header = bytearray(BLOCK)
     header[: len(name)] = name
     for start, text in ((100, b"0000600"), (108, b"0000000"), (116, b"0000000"), (124, b"00000000000")):
         header[start : start + len(text)] = text
-    header[136:147] = b"00000000000"
+    header[136:147] = b"%011o" % mtime
     header[156:157] = b"0"
     header[257:265] = _POSIX
     return sealed(bytes(header)) + 2 * ZERO

@@ -12,7 +12,7 @@ from warmshell.server import bootstrap, finding
 
 _ROOT = Path(__file__).parent.parent
 _GUARDIAN = ("__init__", "tree", "processes")
-_NOT_SENT = ("pack", "bootstrap")
+_NOT_SENT = ("pack", "bootstrap", "packer")
 
 # One line without a single quote, a "!" or a newline, so that any login shell can hand it on to sh.
 _TEXT = (
@@ -81,6 +81,12 @@ def _without_docstrings(source: str) -> str:
 @functools.cache
 def _packed(program: str) -> str:
     return zlib.compress(program.encode(), 9).hex()
+
+
+@functools.cache
+def packer_text() -> str:
+    """The program that stands in for ``tar``."""
+    return _without_docstrings((_ROOT / "server" / "packer.py").read_text(encoding="utf-8"))
 
 
 def delivery(options: dict[str, object] | None = None) -> bytes:
