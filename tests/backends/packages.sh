@@ -22,6 +22,7 @@ parallel:parallel:the comparison of warm map with GNU parallel
 script:bsdutils:tests on a terminal
 ssh:openssh-client:SSH hosts
 sshd:openssh-server:tests of SSH hosts
+bwrap:bubblewrap:tests of locations inside of others
 ip:iproute2:tests over a slow link
 perl:perl-base:tests of SSH hosts (accounts with a password)
 tcsh:tcsh:tests of SSH hosts (a login shell that is no POSIX shell)

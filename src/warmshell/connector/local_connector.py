@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
 from warmshell.connector.local import Framing, LocalPlace
+from warmshell.connector.options import Options
 from warmshell.errors import LocationError
 
 if TYPE_CHECKING:
@@ -14,6 +16,19 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """The name of its one location."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions(Options):
+    """This machine.
+
+    Attributes:
+        cwd: the directory in which commands run by default; the present one
+        framing: how shells tell commands apart; auto takes pipes where there is /proc
+    """
+
+    cwd: str | None = None
+    framing: Framing = "auto"
 
 
 class LocalConnector(Connector):
@@ -28,6 +43,8 @@ class LocalConnector(Connector):
         shell: the shell for isolated commands.
         limits: how many warm shells there are, and for how long.
     """
+
+    config: ClassVar[type] = LocalOptions
 
     def __init__(
         self, deployment_name: str = LOCAL, config_dir: str | None = None, *, cwd: str | None = None,

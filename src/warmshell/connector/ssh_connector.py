@@ -5,14 +5,85 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.options import Count, Options, Positive, Seconds
 from warmshell.connector.ssh_config import HOST, SESSIONS, Host, checked
 from warmshell.errors import LocationError
 
 if TYPE_CHECKING:
     from warmshell.shell.shells import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostOptions:
+    """How to get into a host.
+
+    Attributes:
+        config: another configuration file of the ssh client
+        username: the account
+        sshKey: the file with the private key
+        sshKeyPassphraseFile: a file with its passphrase
+        passwordFile: a file with a password
+        checkHostKey: whether the host's key must be known (true)
+        connectTimeout: seconds to connect in (30)
+        tunnel: a host to go through
+    """
+
+    config: str | None = None
+    username: str | None = None
+    sshKey: str | None = None  # noqa: N815 - these are the published names
+    sshKeyPassphraseFile: str | None = None  # noqa: N815
+    passwordFile: str | None = None  # noqa: N815
+    checkHostKey: bool | None = None  # noqa: N815
+    connectTimeout: Seconds | None = None  # noqa: N815
+    tunnel: str | NodeOptions | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions(HostOptions):
+    """A host.
+
+    Attributes:
+        hostname: its name or alias, or name:port
+    """
+
+    hostname: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshOptions(HostOptions, Options):
+    """Hosts reached by SSH.
+
+    Attributes:
+        nodes: the hosts, each a name or an object with options of its own
+        services: files with templates for jobs, by name of the service
+        file: the file with the template for jobs of no service
+        dataTransferConnection: a host through which data is moved
+        sharedPaths: directories that all nodes share
+        retries: how often a host that turns connections away is asked again (6)
+        retryDelay: seconds before the first of these (0.2)
+        maxConcurrentSessions: sessions that a connection may carry
+        maxConnections: connections that there may be
+        server: whether to use the session server where there is a Python (true)
+        cwd: the directory in which commands run by default
+        transport: what connects; openssh by default
+    """
+
+    nodes: list[str | NodeOptions]
+    services: dict[str, str] | None = None
+    file: str | None = None
+    dataTransferConnection: str | NodeOptions | None = None  # noqa: N815
+    sharedPaths: list[str] | None = None  # noqa: N815
+    retries: Count | None = None
+    retryDelay: Seconds | None = None  # noqa: N815
+    maxConcurrentSessions: Positive | None = None  # noqa: N815
+    maxConnections: Positive | None = None  # noqa: N815
+    server: bool | None = None
+    cwd: str | None = None
+    transport: Literal["openssh", "asyncssh"] | None = None
 
 
 class SshConnector(Connector):
@@ -35,6 +106,8 @@ class SshConnector(Connector):
     Raises:
         LocationError: an option is not known or has a bad value.
     """
+
+    config: ClassVar[type] = SshOptions
 
     def __init__(
         self, deployment_name: str, config_dir: str | None = None, *, nodes: Sequence[str | Mapping[str, Any]],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from warmshell.command import Command
 from warmshell.connector.far.channel import Channel, rest_of_line
 from warmshell.connector.far.framing import hello_of, reader_text
 from warmshell.connector.far.place import FarPlace
+from warmshell.connector.local import LocalPlace
 from warmshell.errors import ConnectError, ProgramNotFound, WarmshellError
 from warmshell.shield import shielded
 
@@ -25,8 +26,35 @@ _SAID = 400  # bytes of a program's complaint that are passed on
 Wrap = Callable[[Sequence[bytes]], list[bytes]]
 """Makes the words that run these words inside."""
 
-Inner = Callable[[], Awaitable["Place"]]
-"""The place that the program is run at, connected. It is somebody else's to close."""
+
+class Around(Protocol):
+    """The place that the program is run at."""
+
+    async def enter(self) -> Place:
+        """It, connected.
+
+        Raises:
+            ConnectError: it cannot be reached.
+        """
+
+    async def leave(self) -> None:
+        """It is not used any more."""
+
+
+class Here:
+    """This machine, for one wrapped place alone."""
+
+    def __init__(self) -> None:
+        self._place: LocalPlace | None = None
+
+    async def enter(self) -> Place:
+        self._place = LocalPlace()
+        await self._place.connect()
+        return self._place
+
+    async def leave(self) -> None:
+        if self._place is not None:
+            await self._place.aclose()
 
 
 class WrappedPlace(FarPlace):
@@ -34,7 +62,7 @@ class WrappedPlace(FarPlace):
 
     Args:
         name: the name of its location.
-        inner: the place where the program is.
+        around: the place where the program is.
         wrap: makes the program's words.
         shell: the shell for isolated commands.
         server: whether to use the session server where there is a Python.
@@ -43,11 +71,11 @@ class WrappedPlace(FarPlace):
     """
 
     def __init__(
-        self, name: str, inner: Inner, wrap: Wrap, *, shell: str = "sh", server: bool = True, cwd: str | None = None,
+        self, name: str, around: Around, wrap: Wrap, *, shell: str = "sh", server: bool = True, cwd: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:  # fmt: skip
         super().__init__(name, shell=shell, server=server, cwd=cwd)
-        self._find_inner = inner
+        self._around = around
         self._wrap = wrap
         self._connect_timeout = connect_timeout
         self._inner: Place | None = None
@@ -58,10 +86,11 @@ class WrappedPlace(FarPlace):
         return self._inner is not None
 
     async def reach(self) -> None:
-        self._inner = await self._find_inner()
+        self._inner = await self._around.enter()
 
     async def leave(self) -> None:
         self._inner = None
+        await self._around.leave()
 
     # -- channels ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,212 @@
+"""Any program that runs words inside of something, from a template: ``nsenter``, ``bwrap``, ``lxc exec``, ``wsl`` …"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.options import Options, Seconds, Words
+from warmshell.connector.wrapped import CONNECT_TIMEOUT, WrappedPlace
+from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, Through
+from warmshell.errors import LocationError
+from warmshell.protocol.quoting import quote, quote_all
+from warmshell.shield import shielded
+
+if TYPE_CHECKING:
+    from warmshell.shell.shells import Limits
+
+_LOCATION, _WORDS, _LINE = b"{location}", b"{words}", b"{line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandOptions(Options):
+    """A program that runs words inside of something.
+
+    Attributes:
+        exec: its words, as a list or as one text; ``{location}`` in them is the location's name, ``{words}`` the words
+            to run (at the end by default), ``{line}`` the same as one line of shell text
+        deploy: words or a script that bring it up, at the location around; with ``{location}`` once for each
+        undeploy: the same to take it down
+        locations: the names of its locations, or a script that prints them, a line each; by default there is one in
+            each location around
+        deployTimeout: seconds that deploy and undeploy may take
+        connectTimeout: seconds within which a shell inside has to answer
+        server: whether to use the session server where there is a Python
+        cwd: the directory in which commands run by default
+    """
+
+    exec: Words
+    deploy: Words | None = None
+    undeploy: Words | None = None
+    locations: Words | None = None
+    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815 - as the published names are
+    connectTimeout: Seconds = CONNECT_TIMEOUT  # noqa: N815
+    server: bool = True
+    cwd: str | None = None
+
+
+class Template:
+    """The words of a program, with places for what it is to run.
+
+    Args:
+        given: the words, or one text.
+        what: what they are, for errors.
+
+    Raises:
+        LocationError: there are no words, or a quote is not closed.
+    """
+
+    def __init__(self, given: str | Sequence[str], what: str) -> None:
+        try:
+            words = shlex.split(given) if isinstance(given, str) else list(given)
+        except ValueError as error:
+            raise LocationError(f"{what}: {given!r} cannot be split into words: {error}") from None
+        if not words or not words[0] or any("\0" in word for word in words):
+            raise LocationError(f"{what}: the words of a program are asked for, not {given!r}")
+        self._words = [os.fsencode(word) for word in words]
+        if not any(_WORDS in word or _LINE in word for word in self._words):
+            self._words.append(_WORDS)
+        for word in self._words:
+            if _WORDS in word and word != _WORDS:
+                raise LocationError(f"{what}: {{words}} is a word by itself", hint="inside of a word write {line}")
+
+    def wrap(self, location: str) -> Callable[[Sequence[bytes]], list[bytes]]:
+        """What makes the words that run others at a location."""
+        name = os.fsencode(location)
+
+        def words(inside: Sequence[bytes]) -> list[bytes]:
+            made: list[bytes] = []
+            for word in self._words:
+                if word == _WORDS:
+                    made += inside
+                else:
+                    made.append(word.replace(_LOCATION, name).replace(_LINE, quote_all(list(inside))))
+            return made
+
+        return words
+
+
+class CommandConnector(ConnectorWrapper):
+    """Locations that a program leads into.
+
+    Args:
+        deployment_name: the deployment's name.
+        config_dir: the directory that relative names of files begin from.
+        connector: the one at whose locations the program is; this machine by default.
+        service: the service of that one.
+        transferBufferSize: bytes of one piece of a stream.
+        shell: the shell for isolated commands.
+        limits: how many warm shells a location has, and for how long.
+        **options: those of :class:`CommandOptions`.
+
+    Raises:
+        LocationError: a template that is none.
+    """
+
+    config: ClassVar[type] = CommandOptions
+
+    def __init__(
+        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
+        service: str | None = None, transferBufferSize: int = TRANSFER_BUFFER, shell: str = "sh",  # noqa: N803
+        limits: Limits | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            deployment_name, config_dir, connector=connector, service=service,
+            transfer_buffer_size=transferBufferSize, shell=shell, limits=limits,
+        )  # fmt: skip
+        self._options = CommandOptions(**options)
+        self._template = Template(self._options.exec, "exec")
+        self._up: list[tuple[Member, str]] = []
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def bring_up(self, external: bool) -> None:
+        await super().bring_up(external)
+        if external or self._options.deploy is None:
+            return
+        try:
+            for member, name in await self._errands(self._options.deploy):
+                self._up.append((member, name))
+                await self._act(member, name, self._options.deploy, "deploy")
+        except BaseException:
+            await shielded(self._undo())
+            raise
+
+    async def take_down(self, external: bool) -> None:
+        try:
+            await self._undo()
+        finally:
+            await super().take_down(external)
+
+    async def _undo(self) -> None:
+        up, self._up = self._up, []
+        undeploy = self._options.undeploy
+        if undeploy is None:
+            return
+        outcomes = await asyncio.gather(
+            *[self._act(member, name, undeploy, "undeploy") for member, name in reversed(up)], return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _errands(self, what: Words) -> list[tuple[Member, str]]:
+        """Where something is to be run, and for which location."""
+        text = what if isinstance(what, str) else " ".join(what)
+        names = self._options.locations
+        if _LOCATION.decode() in text and names is not None and not isinstance(names, str):
+            member = await self.one_around()
+            return [(member, name) for name in names]
+        return [(member, member.name) for member in await self.around()]
+
+    async def _act(self, member: Member, name: str, what: Words, doing: str) -> None:
+        place = _LOCATION.decode()
+        if isinstance(what, str):
+            made: Words = what.replace(place, quote(os.fsencode(name)).decode("utf-8", "surrogateescape"))
+        else:
+            made = [word.replace(place, name) for word in what]
+        await self.act(member, made, doing, self._options.deployTimeout)
+
+    # -- locations --------------------------------------------------------------------------------------------------
+
+    async def places(self, service: str | None = None) -> Sequence[Member]:
+        if service is not None:
+            raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a command has none")
+        names = self._options.locations
+        if names is None:
+            return [self._member(member.name, member) for member in await self.around()]
+        around = await self.one_around()
+        if isinstance(names, str):
+            result = await self.act(around, names, "locations", self._options.deployTimeout)
+            names = [line.strip() for line in result.text.splitlines() if line.strip()]
+        return [self._member(name, around) for name in _unique(names, self.deployment_name)]
+
+    def _member(self, name: str, around: Member) -> Member:
+        return Member(
+            name, functools.partial(self._place, name, around.name), hostname=around.hostname,
+            wraps=self.seen(around), local=False,
+        )  # fmt: skip
+
+    def _place(self, name: str, around: str) -> WrappedPlace:
+        options = self._options
+        return WrappedPlace(
+            name, Through(self.connector, around), self._template.wrap(name), shell=self._shell, server=options.server,
+            cwd=options.cwd, connect_timeout=options.connectTimeout,
+        )  # fmt: skip
+
+
+def _unique(names: Iterable[str], deployment: str) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        if not name or "\0" in name:
+            raise LocationError(f"{deployment}: not the name of a location: {name!r}")
+        if name in found:
+            raise LocationError(f"{deployment}: the location {name!r} is named twice")
+        found.append(name)
+    return found
