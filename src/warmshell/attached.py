@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -222,7 +222,7 @@ class Attached:
 
     # -- what is asked for ------------------------------------------------------------------------------------------
 
-    async def pieces(self) -> AsyncIterator[Piece | Ended]:
+    async def pieces(self) -> AsyncGenerator[Piece | Ended]:
         """What the commands write from the first byte that no client has acknowledged, as it comes, until all ended.
 
         What was handed out is acknowledged when the next is asked for: what this client was not done with when it is
@@ -242,7 +242,7 @@ class Attached:
         if handed is not None:
             self._on_used(*handed)
 
-    async def results(self, *, output_limit: int = DEFAULT_OUTPUT_LIMIT) -> AsyncIterator[Ended]:
+    async def results(self, *, output_limit: int = DEFAULT_OUTPUT_LIMIT) -> AsyncGenerator[Ended]:
         """What came of each command, with its output, in the order in which they end.
 
         Output of commands that run is acknowledged with their results, so that another client would get all of it,

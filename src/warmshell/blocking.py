@@ -15,13 +15,24 @@ every other exception that a signal's handler raises, ends the command that is w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
+import warmshell.attached
 import warmshell.connector
+import warmshell.detached
 import warmshell.location
 import warmshell.pool
 import warmshell.process
@@ -32,6 +43,8 @@ from warmshell.portal import Portal, pulled
 from warmshell.process import CHUNK
 
 if TYPE_CHECKING:
+    from warmshell.attached import Earlier, Ended, Piece
+    from warmshell.detached import SessionInfo
     from warmshell.pool.pool import Caps
     from warmshell.pool.runner import Runnable
     from warmshell.pool.statistics import Statistics
@@ -41,12 +54,38 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Answer = TypeVar("_Answer")
 
-__all__ = ["Location", "Pool", "Process", "Receiver", "Results", "Sender", "Shell", "connect"]
+__all__ = [
+    "Attached", "Location", "Pool", "Process", "Receiver", "Results", "Sender", "Shell",
+    "attach", "connect", "end_session", "sessions",
+]  # fmt: skip
 
 
 def connect(where: str = "local:", **options: Any) -> Location:
     """A location, warm, as a context manager; see :func:`warmshell.connect`."""
     return Location(warmshell.connector.connect(where, **options))
+
+
+def attach(session: str, on: str | None = None, **options: Any) -> Attached:
+    """The client of a session that was left, as a context manager; see :func:`warmshell.attach`."""
+    return Attached(warmshell.detached.attach(session, on, **options))
+
+
+def sessions(where: str = "local:", **options: Any) -> list[SessionInfo]:
+    """The sessions at a location that can outlive their client; see :func:`warmshell.sessions`."""
+    return _once(warmshell.detached.sessions, where, **options)
+
+
+def end_session(session: str, on: str | None = None, **options: Any) -> None:
+    """End a session with everything in it; see :func:`warmshell.end_session`."""
+    _once(warmshell.detached.end_session, session, on, **options)
+
+
+def _once(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    portal = Portal.hold()
+    try:
+        return portal.call(function, *args, **kwargs)
+    finally:
+        portal.release()
 
 
 class _Open(Generic[T]):
@@ -148,6 +187,14 @@ class Location(_Open[warmshell.location.Location]):
         _, inner = self._here()
         return Shell(lambda: inner.shell(shell))
 
+    def detach(self, what: Words | str | Command | None = None, **options: Any) -> str:
+        """Leave its session to go on without a client; see :meth:`warmshell.Location.detach`."""
+        return self._ask(lambda inner: inner.detach(what, **options))
+
+    def sessions(self) -> list[SessionInfo]:
+        """The sessions here that can outlive their client; see :func:`warmshell.sessions`."""
+        return self._ask(lambda inner: inner.sessions())
+
     def statistics(self) -> ShellStatistics:
         """How many warm shells there are, and what they do."""
         return self._ask(lambda inner: _now(inner.statistics))
@@ -210,6 +257,43 @@ class Process(_Open[warmshell.process.Process]):
     def kill(self, grace: float = 1.0) -> None:
         """End the program and all its descendants."""
         self._ask(lambda inner: inner.kill(grace))
+
+
+class Attached(_Open[warmshell.attached.Attached]):
+    """The client of a session that was left; see :class:`warmshell.Attached`. Made by :func:`attach`."""
+
+    def __init__(self, attached: warmshell.attached.Attached) -> None:
+        super().__init__(lambda: attached, "session")
+        self._attached = attached
+        self.id = attached.id
+
+    @property
+    def location(self) -> str:
+        """The name of its location."""
+        return self._attached.location
+
+    @property
+    def commands(self) -> Sequence[Earlier]:
+        """What it was given and nobody has fetched."""
+        return self._attached.commands
+
+    def pieces(self) -> Results[Piece | Ended]:
+        """What its commands write, as it comes; see :meth:`warmshell.Attached.pieces`."""
+        portal, inner = self._here()
+        return Results(portal, inner.pieces())
+
+    def results(self, **options: Any) -> Results[Ended]:
+        """What came of each command; see :meth:`warmshell.Attached.results`."""
+        portal, inner = self._here()
+        return Results(portal, inner.results(**options))
+
+    def taken(self) -> None:
+        """The last piece was made use of, though no more is asked for."""
+        self._ask(lambda inner: _now(inner.taken))
+
+    def end(self) -> None:
+        """End the session with everything in it."""
+        self._ask(lambda inner: inner.end())
 
 
 class Sender:
@@ -326,9 +410,9 @@ class Pool(_Open[warmshell.pool.Pool]):
 
 
 class Results(Generic[T]):
-    """What comes of a :meth:`Pool.map`, as an iterator and a context manager; see ``warmshell.pool.Results``."""
+    """What comes of a :meth:`Pool.map` or of a session, as an iterator and a context manager."""
 
-    def __init__(self, portal: Portal, results: warmshell.pool.Results[T]) -> None:
+    def __init__(self, portal: Portal, results: warmshell.pool.Results[T] | AsyncGenerator[T]) -> None:
         self._portal = portal
         self._results = results
 
@@ -354,7 +438,7 @@ class Results(Generic[T]):
         self.close()
 
 
-async def _next(results: warmshell.pool.Results[T]) -> tuple[bool, T | None]:
+async def _next(results: AsyncIterator[T]) -> tuple[bool, T | None]:
     try:
         return True, await anext(results)
     except StopAsyncIteration:

@@ -366,6 +366,7 @@ def public(kind: type) -> set[str]:
         (warmshell.Process, blocking.Process, set()),
         (warmshell.Pool, blocking.Pool, set()),
         (warmshell.pool.Results, blocking.Results, set()),
+        (warmshell.Attached, blocking.Attached, {"on_frame", "on_lost"}),
         (warmshell.process.ByteSendStream, blocking.Sender, {"send_some"}),
         (warmshell.process.ByteReceiveStream, blocking.Receiver, {"rest", "subscribe"}),
     ],

@@ -45,6 +45,11 @@ _SSH: dict[str, Callable[[str], Any]] = {
     "maxConcurrentSessions": _whole, "maxConnections": _whole,
 }  # fmt: skip
 
+_CONTAINER: dict[str, Callable[[str], Any]] = {
+    "host": _text, "context": _text, "user": _text, "workdir": _text, "server": _truth, "cwd": _text,
+    "connectTimeout": float,
+}  # fmt: skip
+
 
 def _local(url: str, options: dict[str, Any]) -> Place:
     from warmshell.connector.local import LocalPlace
@@ -53,7 +58,7 @@ def _local(url: str, options: dict[str, Any]) -> Place:
     if parts.netloc or parts.path:
         raise LocationError(f"not a local location: {url!r}", hint="write 'local:' and options behind a '?'")
     own = {name: options.pop(name) for name in list(options) if name in _LOCAL}
-    if own.get("detach"):
+    if own.get("detach") is not None and own["detach"] is not False:
         from warmshell.connector.local_session import make
 
         return make(own)
