@@ -15,6 +15,7 @@ import pytest
 from warmshell.coprocess.forkserver import launcher, servers
 from warmshell.testing import eventually_sync as eventually
 
+FALLBACK = "\t".join((sys.executable, str(launcher.STANDALONE / "client.py")))  # of the C client
 CLIENT = [sys.executable, "-I", "-S", str(launcher.STANDALONE / "client.py")]
 
 
@@ -25,7 +26,7 @@ class Site:
         self.where = where
         self.home = home
         own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        self.env = {**own, "WARMSHELL_COPROCESS_DIR": str(home), "HOME": str(where)}
+        self.env = {**own, "WARMSHELL_COPROCESS_DIR": str(home), "HOME": str(where), "WARMSHELL_CLIENT": FALLBACK}
         self.client = ""
 
     def tool(self, text: str, name: str = "tool", interpreter: str = sys.executable) -> Path:
@@ -105,6 +106,17 @@ def _end(process: subprocess.Popen, stdin: bytes | None) -> tuple[int, bytes, by
     return process.returncode, out, err
 
 
+@pytest.fixture(scope="session")
+def c_client(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The C client, compiled for this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        found = launcher.c_client()
+    if found is None:
+        pytest.skip("no C compiler: install gcc or clang")
+    return str(found)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     home = tmp_path / "servers"
@@ -114,3 +126,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(place, home)
     yield made
     made.close()
+
+
+@pytest.fixture(params=["python", "c"])
+def both_clients(request: pytest.FixtureRequest, site: Site) -> Site:
+    """A site, once with each client."""
+    if request.param == "c":
+        site.client = request.getfixturevalue("c_client")
+    return site

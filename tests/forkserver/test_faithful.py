@@ -33,6 +33,11 @@ TELLS = """
 """
 
 
+@pytest.fixture
+def site(both_clients):
+    return both_clients
+
+
 def both(site, tool, *args, **more):
     """Cold, then warm twice: the first starts the server."""
     cold = site.cold(tool, *args, **more)

@@ -22,6 +22,9 @@ _COMMANDS = {
     "sessions": ("sessions", "List the sessions that were left at a location."),
     "attach": ("sessions", "Show what a session that was left writes; its command's status."),
     "kill": ("sessions", "End a session that was left, and all in it."),
+    "call": ("call", "Run a Python tool warm: its modules stay imported from call to call."),
+    "alias": ("call", "Write launchers that run Python tools warm."),
+    "coprocess": ("coprocess", "Tools kept running: list, stop, and more."),
     "doctor": ("doctor", "Show what this machine or a location offers, and what is missing."),
     "demo": ("demo", "Run real commands over the standard library, cold and warm, and compare."),
 }
