@@ -65,6 +65,21 @@ _warm_end() {
         sleep 0.1 2>/dev/null || { sleep 1; n=$((n - 9)); }
     done
 }
+_warm_hush() { # those who would report what is ended now as an end of its own: readers, and the shells of lanes
+    { _warm_look "$1"
+      grep -lsF -e warmshell-channel /proc/[0-9]*/cmdline | sed "s/[^0-9]//g;s/^/R /"
+      grep -lsE -e "WARMSHELL_COMMAND=$1m[0-9]+[.]0" /proc/[0-9]*/environ | sed "s/[^0-9]//g;s/^/M /"; } | awk "
+        \$1 == \"T\" { in_it[\$2] = 1 }
+        \$1 == \"R\" { reader[\$2] = 1 }
+        \$1 == \"M\" { lane[\$2] = 1 }
+        \$1 == \"S\" { up[\$2] = \$5; session[\$2] = \$7 }
+        END {
+            for (p in in_it) if (((l = session[p]) in reader) && !(l in in_it)) {
+                print l
+                if ((p in lane) && up[p] == l) print p
+            }
+        }"
+}
 trap : HUP INT QUIT TERM PIPE
 test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 "; exit; }
 echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
@@ -72,6 +87,7 @@ while IFS=" " read -r id tag session tenths; do
     test "$id" != quit || { _warm_end "$_warm_all" 0 5 >/dev/null 2>&1; exit; }
     { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
 done
+_warm_send KILL $(_warm_hush "$_warm_all")
 for pause in 1 2 0; do # what had just read its line carries no tag before the second look
     _warm_end "$_warm_all" 0 5; sleep $pause
 done >/dev/null 2>&1

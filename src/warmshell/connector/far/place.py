@@ -7,6 +7,7 @@ import itertools
 import os
 import secrets
 from abc import abstractmethod
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from warmshell.shell.session import Session
 
 _END_SECONDS = 8.0  # beyond the grace, for an answer from the far end
+_GRACE = 1.0  # seconds between TERM and KILL
 _LEAST_ROOM = 128 * 1024
 
 
@@ -57,9 +59,9 @@ class FarPlace(Place):
         self._session: Session | None = None
         self._keeper: Keeper | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._token = secrets.token_hex(16)
+        self._token = ""
         self._numbers = itertools.count(1)
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: set[asyncio.Task[Any]] = set()
 
     @abstractmethod
     async def channel(self) -> Channel:
@@ -106,14 +108,18 @@ class FarPlace(Place):
             await asyncio.wait(self._retired)
         await self.leave()
 
-    def _retire(self) -> None:
-        """Let go of what has ended the others, with the descriptors that it holds."""
+    def _retire(self) -> bool:
+        """Let go of what has ended the others, with the descriptors that it holds; whether there was anything."""
         ends = [end for end in (self._session, self._keeper) if end is not None]
         self._session = self._keeper = None
         for end in ends:
-            task = asyncio.ensure_future(end.aclose())
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
+            self._in_background(end.aclose())
+        return bool(ends)
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
 
     def _check(self) -> None:
         if not self.reached:
@@ -129,7 +135,6 @@ class FarPlace(Place):
         control = self._session or self._keeper
         if control is None or control.lost is not None:
             if self._connecting is None or self._connecting.done():
-                self._retire()
                 self._connecting = asyncio.ensure_future(self._take_control())
                 self._connecting.add_done_callback(_looked_at)
             # Not awaited itself: a caller that is cancelled takes it from no other, and closing cancels no caller.
@@ -140,6 +145,8 @@ class FarPlace(Place):
             connecting.result()
 
     async def _take_control(self) -> None:
+        # Each has a token of its own: one that is lost ends all that carries its token, and may take its time.
+        was_there, former, self._token = self._retire(), self._token, secrets.token_hex(16)
         if self._server:
             await self._open_session()
         if not self._server and self._detach is not None:
@@ -148,6 +155,8 @@ class FarPlace(Place):
             )
         if not self._server:
             self._keeper = await self._open_keeper()
+        if was_there:  # and may have been killed, so that it has ended nothing
+            self._in_background(self._end_by_control(former, 0, _GRACE))
 
     async def _control(self) -> ChannelShell:
         channel = await self.channel()
@@ -166,7 +175,7 @@ class FarPlace(Place):
         process = await self._control()
         session = session_for(process, token, self.name, self.reopen, self._detach)
         try:
-            await process.stdin.send(spoken(b"exec sh -c " + quote(pack.start_text(token).encode())))
+            await process.say(spoken(b"exec sh -c " + quote(pack.start_text(token).encode())))
             await session.start(pack.archive(), token=self._token, **self._base())
         except NoPython:
             self._server = False
@@ -181,7 +190,7 @@ class FarPlace(Place):
         self._check()
         process = ChannelShell(await self.channel(), self, "", control=True)
         try:
-            await process.stdin.send(spoken(line))
+            await process.say(spoken(line))
         except BaseException:
             await shielded(process.aclose())
             raise
@@ -194,7 +203,7 @@ class FarPlace(Place):
         process = await self._control()
         keeper = Keeper(process, self.name)
         try:
-            await process.stdin.send(keeper_line(self._token, self._cwd))
+            await process.say(keeper_line(self._token, self._cwd))
             await keeper.start()
         except BaseException:
             await shielded(keeper.aclose())

@@ -54,6 +54,11 @@ class ChannelShell(Process):
         self.stdout: ByteReceiveStream = channel.process.stdout
         self.stderr: ByteReceiveStream = channel.process.stderr
 
+    async def say(self, line: bytes) -> None:
+        """Hand over what it is to do."""
+        with contextlib.suppress(BrokenPipeError):  # the end of its output says so
+            await self.stdin.send(line)
+
     async def wait(self) -> int:
         status = await self._channel.process.wait()
         self._ended = True
