@@ -127,7 +127,7 @@ class Attached:
         self._untold = 0
         self._spool = 0
         self._handed: tuple[int, Key, Piece | Ended] | None = None
-        self._iterating = False
+        self._iterating = self._leaving = False
 
     @property
     def location(self) -> str:
@@ -164,6 +164,7 @@ class Attached:
 
     async def _leave(self) -> None:
         session = self._session
+        self._leaving = True
         try:
             if session is None or session.lost is not None:
                 return
@@ -180,6 +181,7 @@ class Attached:
         Raises:
             ConnectError: it could not be told so.
         """
+        self._leaving = True
         if self._session is not None and self._session.lost is None:
             await self._end(self._session)
 
@@ -208,7 +210,8 @@ class Attached:
         """A frame for a subshell."""
         key = subshell, frames.NUMBER.unpack_from(payload)[0]
         session = self._session
-        if session is None or key not in self._open or kind not in (frames.STDOUT, frames.STDERR, frames.RESULT):
+        known = key in self._open and kind in (frames.STDOUT, frames.STDERR, frames.RESULT)
+        if session is None or not known or self._leaving:
             return
         self._waiting.append((session.count, key, kind, payload[4:]))
         self._size += len(payload) + _FRAME

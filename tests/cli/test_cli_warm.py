@@ -27,7 +27,7 @@ def test_help_imports_no_subcommand_and_nothing_heavy() -> None:
     assert done.stderr == "['warmshell.cli.group']\n"
 
 
-@pytest.mark.parametrize("command", ["run", "map", "doctor"])
+@pytest.mark.parametrize("command", ["run", "map", "sessions", "attach", "kill", "doctor"])
 def test_every_subcommand_has_help(warm, command: str) -> None:
     assert f"warm {command}".encode() in warm.output(command, "--help")
 

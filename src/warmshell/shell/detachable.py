@@ -373,6 +373,7 @@ class DetachableSession(Session):
             return True
         if self._tasks and not self._connected:
             await self._stop_tasks()
+        self.resume()  # or its last words keep the far end from going
         try:
             async with asyncio.timeout(_END_SECONDS):
                 if not self._connected:
@@ -409,6 +410,7 @@ class DetachableSession(Session):
         """
         self._closing = True
         used = self._received.count if used is None else used
+        self.resume()
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await self._part(used)
