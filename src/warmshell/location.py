@@ -213,13 +213,16 @@ class Location:
     # -- other faces ------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def open(self, what: Words | str | Command, **options: Any) -> AsyncIterator[Process]:
+    async def open(
+        self, what: Words | str | Command, *, bulk: bool = False, **options: Any
+    ) -> AsyncIterator[Process]:  # fmt: skip
         """Start a process of its own, with its three streams in the caller's hands.
 
         Leaving the context ends it, if it still runs, with all its descendants.
 
         Args:
             what: as for :meth:`run`.
+            bulk: whether much is to go through its streams: it starts a little later, and they carry more.
             **options: ``cwd``, ``env``, ``env_only``, ``user``, ``pty`` of :class:`~warmshell.Command`.
         """
         if self._closed or self._shells is None:
@@ -228,7 +231,7 @@ class Location:
             )
         command = make_command(what, options)
         self._check_size(command)
-        process = await self._place.open(command)
+        process = await (self._place.open_bulk(command) if bulk else self._place.open(command))
         try:
             yield process
         finally:

@@ -77,6 +77,10 @@ class Place(ABC):
             ConnectError: the place cannot be reached, or starts no more processes.
         """
 
+    async def open_bulk(self, command: Command) -> Process:
+        """Start one process through whose streams much is to go, by the way that carries most; see :meth:`open`."""
+        return await self.open(command)
+
     async def end_tagged(self, tag: str, session: int, grace: float) -> bool:  # noqa: ARG002 - for places that can
         """End what carries a tag and all that descends from it: TERM, grace, KILL; whoever started it, also inside.
 

@@ -17,7 +17,7 @@ from warmshell.transfer.ends import Receiver, Sender, closed
 from warmshell.transfer.options import Copied, Options, Remote, Source, Spot, Where, path_of
 from warmshell.transfer.progress import Meter
 from warmshell.transfer.relay import relay, told
-from warmshell.transfer.site import look, site_of
+from warmshell.transfer.site import look, site_of, totals
 from warmshell.transfer.within import copy_within, is_same
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ class Copy:
                 raise SourceNotFound(f"there is no {spot}", location=location.name, errno=errno.ENOENT)
             if parts.slash and kind != "directory":
                 raise SourceNotFound(f"{spot} is no directory", location=location.name, errno=errno.ENOTDIR)
+            if kind == "directory" and not self._options.recursive:
+                raise CopyError(f"{spot} is a directory", hint="-r copies it", errno=errno.EISDIR)
             sent = parts
             if found.kind == "link" and parts.slash:  # what it leads to, by the name of the link
                 sent = Path.of(await location.files.realpath(parts.whole))
@@ -146,7 +148,11 @@ class Copy:
 
     async def _within(self, sources: Sequence[Source], spot: Spot, found: Plan) -> None:
         try:
+            if self._options.progress is not None:
+                names = [source.sent for source in sources]
+                await totals(sources[0].location, sources[0].directory, names, self._meter, self._options.dereference)
             await copy_within(sources, spot.location, found, self._options)
+            self._meter.is_expected()
         except (WarmshellError, OSError) as error:
             self._failures[str(spot)] = error
 

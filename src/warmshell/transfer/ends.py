@@ -41,7 +41,7 @@ class _End:
         self._pumps: list[asyncio.Task[None]] = []
 
     async def _start(self, location: Location, words: list[bytes]) -> Process:
-        return await self._stack.enter_async_context(location.open(words))
+        return await self._stack.enter_async_context(location.open(words, bulk=True))
 
     async def _begin(self, words: list[bytes]) -> Process:
         process = self._process = await self._start(self.location, words)

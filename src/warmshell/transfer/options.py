@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Remote(Protocol):
-    """A path at a location, such as ``node.path("/data")``."""
+    """A path at a location, such as ``node.path("/data")``; its bytes are those of its ``path``, or its own."""
 
     @property
     def location(self) -> Any:
         """Its location."""
-
-    @property
-    def path(self) -> Any:
-        """Its path there."""
 
 
 Where = str | bytes | os.PathLike[str] | os.PathLike[bytes] | Remote
@@ -38,6 +34,7 @@ class Options:
     """What a copy is asked to do.
 
     Attributes:
+        recursive: directories are copied; without it, they are refused.
         dereference: links are followed, so that what they lead to is copied.
         owner: owners are kept where the account may give files away, and set-user-id bits.
         compress: what goes to and from other machines is packed by zstd, where both ends have it.
@@ -47,6 +44,7 @@ class Options:
         progress: is told how far the copy is.
     """
 
+    recursive: bool = True
     dereference: bool = False
     owner: bool = False
     compress: bool = False
@@ -114,8 +112,10 @@ def path_of(where: Where) -> bytes:
     Raises:
         CopyError: it is none.
     """
-    given: Any = where.path if isinstance(where, Remote) else where
-    path = given.encode("utf-8", "surrogateescape") if isinstance(given, str) else os.fsencode(given)
+    given: Any = getattr(where, "path", where) if isinstance(where, Remote) else where
+    if isinstance(given, str):
+        given = given.encode("utf-8", "surrogateescape")
+    path = bytes(given) if hasattr(given, "__bytes__") else os.fsencode(given)
     if not path or b"\0" in path:
         raise CopyError("an empty path" if not path else f"a path with a NUL byte: {path!r}", errno=errno.EINVAL)
     return path

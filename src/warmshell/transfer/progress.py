@@ -91,6 +91,11 @@ class Meter:
         """The present archive will come so far."""
         self.total_size, self.total_files = self._before[0] + size, self._before[1] + files
 
+    def is_expected(self) -> None:
+        """The present archive is as far as was expected."""
+        if self.total_size is not None and self.total_files is not None:
+            self._now = self.total_size - self._before[0], self.total_files - self._before[1]
+
     def next(self) -> None:
         """The next archive begins."""
         self._before, self._now = (self.size, self.files), (0, 0)

@@ -83,7 +83,7 @@ class _Stream:
         if self._stack is not None or self._closed:
             raise BusyError("a stream is opened once")
         async with AsyncExitStack() as stack:
-            self._process = await stack.enter_async_context(self._location.open(self._what, **self._options))
+            self._process = await stack.enter_async_context(self._location.open(self._what, bulk=True, **self._options))
             self._messages = Tail(self._process.stderr)
             stack.push_async_callback(self._messages.aclose)
             await self._prepare(self._process, stack)
