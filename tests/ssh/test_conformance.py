@@ -25,7 +25,6 @@ class SshPart(Suite):
     local = True
     account = "nobody" if shutil.which("sudo") else None
     has_setsid = True
-    has_terminal = False
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -48,18 +47,16 @@ class SshPart(Suite):
             yield node
 
 
-class Ssh(SshPart, LocationConformance):
-    async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
-        pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
-
-
-class TestSshServer(Ssh):
+class TestSshServer(SshPart, LocationConformance):
     pass
 
 
-class TestSshMarkers(Ssh):
+class TestSshMarkers(SshPart, LocationConformance):
     server = False
     late_output_is_apart = False
+
+    async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
+        pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
 
 
 class TestSshServerBash(SshPart, Stateful, Subshells):

@@ -85,13 +85,24 @@ class LocalProcess(Process):
             self._host.forget(self._child)
 
 
+def typed_end(*, complete: bool) -> bytes:
+    """What says the end of input to a terminal; behind a line that is not complete, the first only hands that over."""
+    return b"\x04" if complete else b"\x04\x04"
+
+
 class TerminalSendStream(FdSendStream):
     """The keyboard of a terminal: its end is said with ^D, as closing a descriptor says nothing there."""
+
+    _line = True  # whether what was typed last ends a line
+
+    async def send(self, data: bytes) -> None:
+        await super().send(data)
+        self._line = data.endswith(b"\n") if data else self._line
 
     async def aclose(self) -> None:
         if self._fd >= 0:
             with contextlib.suppress(OSError):
-                os.write(self._fd, b"\x04")
+                os.write(self._fd, typed_end(complete=self._line))
         self.close()
 
 
@@ -349,13 +360,18 @@ def _pipes(opened: list[int]) -> tuple[tuple[int, int, int], tuple[int, int, int
 
 def _terminal(opened: list[int]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     master, slave = os.openpty()
-    size = shutil.get_terminal_size()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *terminal_size(), 0, 0))
     empty, end = os.pipe()
     os.close(end)
     keyboard = os.dup(master)
     opened.extend([master, slave, empty, keyboard])
     return (slave, slave, slave), (keyboard, master, empty)
+
+
+def terminal_size() -> tuple[int, int]:
+    """Rows and columns of a terminal that commands get: those of this program's own, if it has one."""
+    size = shutil.get_terminal_size()
+    return size.lines, size.columns
 
 
 def default_jobs() -> int:

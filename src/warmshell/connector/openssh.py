@@ -188,14 +188,19 @@ def proxy_command(proxy: Proxy, helper: str) -> str:
     return f"exec {line} -W '[%h]:%p' -- {shlex.quote(target.host).replace('%', '%%')}"
 
 
-def channel_words(target: Target, socket: str, log: str, line: str, config: dict[str, str]) -> list[str]:
+def channel_words(
+    target: Target, socket: str, log: str, line: str, config: dict[str, str], *, terminal: bool = False
+) -> list[str]:
     """The words that run one line of the far login shell over a shared connection, and only over that one.
 
     The client would log in anew where the connection takes no more sessions; a proxy that does nothing keeps it from
     that, so that it ends and says why.
     """
     options = {"ControlMaster": "no", "ProxyCommand": "false", "BatchMode": "yes", **_common(config, "default")}
-    return ["ssh", *_named(target), "-E", log, "-S", socket, *_as_words(options), "-T", "--", target.host, line]
+    if terminal:
+        options["RequestTTY"] = "force"
+    way = ["-tt" if terminal else "-T", "--", target.host, line]
+    return ["ssh", *_named(target), "-E", log, "-S", socket, *_as_words(options), *way]
 
 
 def _common(config: dict[str, str], session: str) -> dict[str, str]:

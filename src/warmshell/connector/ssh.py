@@ -80,9 +80,19 @@ class SshPlace(FarPlace):
         await self._near.aclose()
 
     async def channel(self) -> SshChannel:
+        return await self._channel(terminal=False)
+
+    async def terminal(self) -> SshChannel:
+        return await self._channel(terminal=True)
+
+    async def _channel(self, *, terminal: bool) -> SshChannel:
         self._check()
         assert self._link is not None  # noqa: S101 - for the type checker
-        return await self._link.channel()
+        return await self._link.channel(terminal=terminal)
+
+    async def cut(self) -> None:
+        if self._link is not None:
+            await self._link.cut()
 
 
 def _short_directory() -> str:

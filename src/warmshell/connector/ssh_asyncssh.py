@@ -58,6 +58,10 @@ class AsyncsshConnection(Connection):
         self.alive = False
         await _close(hops[:-1])
 
+    async def cut(self) -> None:
+        self.alive = False
+        self.ssh.abort()
+
     async def aclose(self) -> None:
         self.alive = False
         self.ssh.close()
@@ -92,11 +96,16 @@ class AsyncsshLink(Link):
             await shielded(_close(hops))
             raise
 
-    async def _session(self, connection: Connection, line: str, log: str) -> Process:  # noqa: ARG002
+    async def _session(self, connection: Connection, line: str, log: str, terminal: bool) -> Process:  # noqa: ARG002
         assert isinstance(connection, AsyncsshConnection)  # noqa: S101 - for the type checker
         asked = asyncio.ensure_future(
             connection.ssh.create_session(
-                Session, line, encoding=None, request_pty=False, x11_forwarding=False, subsystem=None
+                Session,
+                line,
+                encoding=None,
+                request_pty="force" if terminal else False,
+                x11_forwarding=False,
+                subsystem=None,
             )
         )
         try:

@@ -55,6 +55,7 @@ class Connection:
         used: channels that it carries, or is about to.
         limit: how many it can carry, as far as is known.
         freed: called when it carries one less.
+        channels: those that it carries.
         alive: whether it can be used.
     """
 
@@ -65,6 +66,7 @@ class Connection:
         self.limit: int | None = None
         self.alive = True
         self.freed: Callable[[], None] = _nothing
+        self.channels: set[SshChannel] = set()
         self._tasks: list[asyncio.Task[None]] = []
         if process is not None:
             self._tasks = [asyncio.ensure_future(_drain(s)) for s in (process.stdout, process.stderr)]
@@ -83,6 +85,14 @@ class Connection:
         """It carries one channel less."""
         self.used -= 1
         self.freed()
+
+    async def cut(self) -> None:
+        """End all of its channels: the other side is not there any more."""
+        self.alive = False
+        processes = [channel.process for channel in self.channels]
+        if self.process is not None:
+            processes.append(self.process)
+        await asyncio.gather(*[process.kill(0.0) for process in processes], return_exceptions=True)
 
     async def aclose(self) -> None:
         """End it, if it is ours."""
@@ -110,6 +120,7 @@ class SshChannel(Channel):
         """Give the session back."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.channels.discard(self)
             connection.give_back()
 
 
@@ -320,8 +331,11 @@ class Link:
 
     # -- channels ---------------------------------------------------------------------------------------------------
 
-    async def channel(self) -> SshChannel:
+    async def channel(self, *, terminal: bool = False) -> SshChannel:
         """A session: a far shell that has said hello.
+
+        Args:
+            terminal: whether its streams are a terminal.
 
         Raises:
             ConnectError: the host cannot be reached, or takes no session in time. Nothing was run.
@@ -331,7 +345,7 @@ class Link:
         for attempt in itertools.count():
             connection = await self._connection()
             try:
-                return await self._channel(connection)
+                return await self._channel(connection, terminal)
             except (_Full, _Gone) as error:
                 self._learn(connection, error)
                 pause = self._pause(min(attempt, 4))
@@ -348,15 +362,16 @@ class Link:
         else:  # those that are used now may themselves be refused yet, which lowers it further
             connection.limit = max(1, connection.used)
 
-    async def _channel(self, connection: Connection) -> SshChannel:
+    async def _channel(self, connection: Connection, terminal: bool) -> SshChannel:
         token = secrets.token_hex(8)
         log = self._log()
         try:
-            process = await self._session(connection, hello_line(token), log)
+            process = await self._session(connection, hello_line(token, terminal=terminal), log, terminal)
         except BaseException:
             connection.give_back()
             raise
         channel = SshChannel(process, connection, token)
+        connection.channels.add(channel)
         try:
             await self._greet(channel, log)
         except BaseException:
@@ -367,8 +382,9 @@ class Link:
                 os.unlink(log)
         return channel
 
-    async def _session(self, connection: Connection, line: str, log: str) -> Process:
-        words = openssh.channel_words(self._target, connection.socket, log, line, self._config)
+    async def _session(self, connection: Connection, line: str, log: str, terminal: bool) -> Process:
+        socket = connection.socket
+        words = openssh.channel_words(self._target, socket, log, line, self._config, terminal=terminal)
         return await self._near.open(Command(words))
 
     async def _greet(self, channel: SshChannel, log: str) -> None:
@@ -391,6 +407,10 @@ class Link:
         if connection_ended and not channel.process.stderr.rest():
             return _Gone("the connection to the host has ended", location=name)
         return openssh.cause(said, self._target.host, name)
+
+    async def cut(self) -> None:
+        """Give up all connections: the host has been silent for too long."""
+        await asyncio.gather(*[connection.cut() for connection in self._connections])
 
     async def aclose(self) -> None:
         """End all connections."""

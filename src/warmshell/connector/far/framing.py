@@ -30,13 +30,14 @@ _READ = b'IFS= read -r _warm_line&&eval "$_warm_line"'
 _NEWLINE = b"_warm_nl=$(printf '\\nx');_warm_nl=${_warm_nl%x};"
 
 
-def hello_line(token: str) -> str:
+def hello_line(token: str, *, terminal: bool = False) -> str:
     """The line for the far login shell.
 
     Args:
         token: letters and digits that the hello carries.
+        terminal: whether its streams are a terminal, which must not change what is said through it.
     """
-    return f"exec sh -c '{_text(token, '')}'"
+    return f"exec sh -c '{'stty raw -echo;' if terminal else ''}{_text(token, '')}'"
 
 
 def reader_text(token: str) -> str:
@@ -102,6 +103,33 @@ def process_lines(command: Command, tag: str, marker: bytes, base: bytes = b"") 
     if command.user is not None or command.env_only is not None:
         run, second = _second_reader(command), _NEWLINE + run + b"\n"
     return spoken(_reported(run, marker, _directory(command, base) + _program(command, env.get(b"PATH")))) + second
+
+
+def terminal_lines(command: Command, tag: str, marker: bytes, size: tuple[int, int], base: bytes = b"") -> bytes:
+    """The same for a command on a terminal, which becomes a usual one just before the command starts.
+
+    One more report: ``t`` (there is no ``stty``).
+
+    Args:
+        command: what to run.
+        tag: the beginning of the value that marks it and its descendants.
+        marker: what the reports begin with.
+        size: rows and columns of the terminal.
+        base: the directory that the command's own is relative to.
+    """
+    env = {**(command.env_only or {}), **(command.env or {})}
+    usual = b"stty sane rows %d cols %d||{ echo %st;exit;};echo %ss;" % (*size, marker, marker)
+    run, second = usual + line.line(command.argv, command.script, env, f"{tag}.0".encode())[:-1], b""
+    if command.env_only is not None:
+        run, second = _second_reader(command), _NEWLINE + run + b"\n"
+    before = _directory(command, base) + _program(command, env.get(b"PATH"))
+    return (
+        spoken(
+            b'_warm_say() { echo %s"$1";};trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM;%s(%s);_warm_say $?'
+            % (marker, before, run)
+        )
+        + second
+    )
 
 
 def _second_reader(command: Command) -> bytes:

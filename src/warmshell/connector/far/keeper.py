@@ -2,6 +2,8 @@
 
 It tells of the place where it runs, ends what carries a tag when it is asked to, and everything that this client has
 started once its own standard input ends, whatever became of the client. It waits in a ``read``, which costs nothing.
+A second shell beside it does the same when nothing was heard of the client for a while: a link may be dead without
+anybody being told.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from typing import TYPE_CHECKING
 from warmshell.connector.far.framing import spoken
 from warmshell.errors import ConnectError, WarmshellError
 from warmshell.protocol.quoting import quote
+from warmshell.shell.session import LEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from warmshell.process import Process
 
@@ -65,6 +68,25 @@ _warm_end() {
         sleep 0.1 2>/dev/null || { sleep 1; n=$((n - 9)); }
     done
 }
+_warm_end_all() {
+    _warm_send KILL $(_warm_hush "$_warm_all")
+    for pause in 1 2 0; do # what had just read its line carries no tag before the second look
+        _warm_end "$_warm_all" 0 5; sleep $pause
+    done
+}
+_warm_watch() {
+    n=0
+    trap "n=0" USR1
+    trap "kill \"\$s\"; exit" TERM
+    while test "$n" -lt 3; do
+        n=$((n + 1))
+        sleep "$_warm_pause" & s=$!
+        while kill -0 "$s"; do wait "$s"; done
+    done
+    trap : TERM
+    _warm_end_all
+    kill -KILL $$
+}
 _warm_hush() { # those who would report what is ended now as an end of its own: readers, and the shells of lanes
     { _warm_look "$1"
       grep -lsF -e warmshell-channel /proc/[0-9]*/cmdline | sed "s/[^0-9]//g;s/^/R /"
@@ -83,28 +105,32 @@ _warm_hush() { # those who would report what is ended now as an end of its own: 
 trap : HUP INT QUIT TERM PIPE
 test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 "; exit; }
 echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
+_warm_watch </dev/null >/dev/null 2>&1 &
+watch=$!
 while IFS=" " read -r id tag session tenths; do
-    test "$id" != quit || { _warm_end "$_warm_all" 0 5 >/dev/null 2>&1; exit; }
+    case $id in
+    beat) kill -USR1 "$watch" 2>/dev/null; echo beat; continue ;;
+    quit) kill "$watch"; _warm_end "$_warm_all" 0 5; exit ;;
+    esac 2>/dev/null
     { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
 done
-_warm_send KILL $(_warm_hush "$_warm_all")
-for pause in 1 2 0; do # what had just read its line carries no tag before the second look
-    _warm_end "$_warm_all" 0 5; sleep $pause
-done >/dev/null 2>&1
+{ kill "$watch"; _warm_end_all; } >/dev/null 2>&1
 """
 
 
-def keeper_line(token: str, base: bytes = b"") -> bytes:
+def keeper_line(token: str, base: bytes = b"", lease: float = LEASE) -> bytes:
     """The line that makes a reader the keeper of everything whose tag begins with the token.
 
     Args:
         token: letters and digits.
         base: the directory in which to start; that of a login by default.
+        lease: seconds after which a silent client may be taken for dead; after half as many more it is.
     """
     assert "'" not in _SCRIPT  # noqa: S101 - see above
     base = base if not base or base.startswith(b"/") else b"./" + base
     return spoken(
-        b"_warm_all=%s;_warm_base=%s;eval %s" % (quote(token.encode() + b"."), quote(base), quote(_SCRIPT.encode()))
+        b"_warm_all=%s;_warm_base=%s;_warm_pause=%d;eval %s"
+        % (quote(token.encode() + b"."), quote(base), max(1, round(lease / 2)), quote(_SCRIPT.encode()))
     )
 
 
@@ -114,6 +140,8 @@ class Keeper:
     Args:
         process: the far shell, which has been given :func:`keeper_line`.
         location: the name of the location, for errors.
+        on_silent: called when nothing is heard of it any more.
+        lease: seconds of silence after which it is taken for dead.
 
     Attributes:
         cwd: where processes start at the far end.
@@ -121,8 +149,14 @@ class Keeper:
         lost: why it is gone, or ``None``.
     """
 
-    def __init__(self, process: Process, location: str) -> None:
+    def __init__(
+        self, process: Process, location: str, on_silent: Callable[[], Awaitable[None]], lease: float = LEASE
+    ) -> None:
         self._process = process
+        self._on_silent = on_silent
+        self._lease = lease
+        self._heard = 0.0
+        self._beating: asyncio.Task[None] | None = None
         self._location = location
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._asked = 0
@@ -149,6 +183,19 @@ class Keeper:
         if most.isdigit() and taken.isdigit():
             self.room = max(4096, int(most) - 2 * int(taken) - 4096)
         self._stop = self._process.stdout.subscribe(self._on_data, self._on_end)
+        self._beating = asyncio.ensure_future(self._beat())
+
+    async def _beat(self) -> None:
+        """Let the far end know that this client lives, and notice when the far end does not."""
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        while self.lost is None:
+            await asyncio.sleep(self._lease / 4)
+            with contextlib.suppress(OSError, WarmshellError):
+                self._process.stdin.send_some(b"beat\n")
+            if self.lost is None and loop.time() - self._heard > self._lease:
+                self._lose("the host has been silent for too long")
+                await self._on_silent()
 
     async def _facts(self) -> bytes:
         seen = b""
@@ -182,6 +229,7 @@ class Keeper:
             del self._answers[number]
 
     def _on_data(self, data: bytes) -> None:
+        self._heard = asyncio.get_running_loop().time()
         *lines, self._held = (self._held + data).split(b"\n")
         for line in lines:
             number = line.partition(b" ")[0]
@@ -190,15 +238,21 @@ class Keeper:
                 answer.set_result(None)
 
     def _on_end(self) -> None:
-        self.lost = _LOST
+        self._lose(_LOST)
+
+    def _lose(self, why: str) -> None:
+        self.lost = self.lost or why
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(ConnectError(_LOST, location=self._location))
+                answer.set_exception(ConnectError(self.lost, location=self._location))
 
     async def aclose(self) -> None:
         """Have it end everything, and go."""
         if self._stop is not None:
             self._stop()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait([self._beating])
         with contextlib.suppress(WarmshellError, OSError, TimeoutError):
             self._process.stdin.send_some(b"quit\n")
             await self._process.stdin.aclose()

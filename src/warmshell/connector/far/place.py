@@ -11,11 +11,12 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from warmshell.command import Command
-from warmshell.connector.far.framing import process_lines, shell_line, spoken
+from warmshell.connector.far.framing import process_lines, shell_line, spoken, terminal_lines
 from warmshell.connector.far.keeper import Keeper, keeper_line
 from warmshell.connector.far.process import ChannelProcess, ChannelShell
+from warmshell.connector.local import terminal_size
 from warmshell.connector.place import Place
-from warmshell.errors import ClosedError, ConnectError, NotSupported
+from warmshell.errors import ClosedError, ConnectError, NotSupported, ShellLost
 from warmshell.protocol.dialect import dialect
 from warmshell.protocol.quoting import quote
 from warmshell.shield import shielded
@@ -70,6 +71,18 @@ class FarPlace(Place):
         Raises:
             ConnectError: there is none to be had. Nothing was run.
         """
+
+    async def terminal(self) -> Channel:
+        """The same on a terminal.
+
+        Raises:
+            ConnectError: there is none to be had. Nothing was run.
+            NotSupported: there are none.
+        """
+        raise NotSupported("there are terminals only where Python 3.8 or later is", location=self.name)
+
+    async def cut(self) -> None:
+        """Give up the connection: the far end has been silent for too long."""
 
     @abstractmethod
     async def leave(self) -> None:
@@ -145,7 +158,7 @@ class FarPlace(Place):
             connecting.result()
 
     async def _take_control(self) -> None:
-        # Each has a token of its own: one that is lost ends all that carries its token, and may take its time.
+        # Its own: what the last one still ends at the far end is not to be taken for what the next one starts.
         was_there, former, self._token = self._retire(), self._token, secrets.token_hex(16)
         if self._server:
             await self._open_session()
@@ -201,7 +214,7 @@ class FarPlace(Place):
 
     async def _open_keeper(self) -> Keeper:
         process = await self._control()
-        keeper = Keeper(process, self.name)
+        keeper = Keeper(process, self.name, self.cut)
         try:
             await process.say(keeper_line(self._token, self._cwd))
             await keeper.start()
@@ -213,14 +226,37 @@ class FarPlace(Place):
     # -- opening ----------------------------------------------------------------------------------------------------
 
     async def open(self, command: Command) -> Process:
-        if command.pty:
-            raise NotSupported("pty=True is not available there yet", command=str(command), location=self.name)
+        if command.pty and command.user is not None:
+            raise NotSupported("user= and pty=True exclude each other", command=str(command), location=self.name)
+        size = terminal_size() if command.pty else None
         await self._connected()
-        channel = await self.channel()
-        marker = _new_marker()
-        process = ChannelProcess(channel, self, f"{self._token}.p{next(self._numbers)}", marker, command)
+        if self._session is None:
+            return await self._open_on_channel(command, size)
+        from warmshell.shell.server_process import open_process
+
         try:
-            await process.begin(process_lines(command, process.tag, marker, self._cwd))
+            return await open_process(self._session, self.name, command, self._token, size)
+        except ShellLost as lost:
+            if lost.started != "no":
+                raise
+        await self._connected()
+        return await open_process(self._session, self.name, command, self._token, size)
+
+    async def open_bulk(self, command: Command) -> Process:
+        """On a channel of its own: what goes through a session is handled by the server once more."""
+        await self._connected()
+        return await (self.open(command) if command.pty else self._open_on_channel(command, None))
+
+    async def _open_on_channel(self, command: Command, size: tuple[int, int] | None) -> Process:
+        channel = await (self.channel() if size is None else self.terminal())
+        marker, tag = _new_marker(), f"{self._token}.p{next(self._numbers)}"
+        process = ChannelProcess(channel, self, tag, marker, command, terminal=size is not None)
+        if size is None:
+            lines = process_lines(command, tag, marker, self._cwd)
+        else:
+            lines = terminal_lines(command, tag, marker, size, self._cwd)
+        try:
+            await process.begin(lines)
         except BaseException:
             await shielded(process.aclose())
             raise

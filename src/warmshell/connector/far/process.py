@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from warmshell.connector.far.framing import ChannelCutter, ChannelStream, hello_of
-from warmshell.connector.local import workdir_error
-from warmshell.errors import ShellLost
+from warmshell.connector.local import typed_end, workdir_error
+from warmshell.errors import BusyError, ClosedError, NotSupported, ShellLost
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 from warmshell.shell.diagnose import program_not_found
 
@@ -79,6 +79,37 @@ class ChannelShell(Process):
             await self._channel.aclose()
 
 
+class Keyboard(ByteSendStream):
+    """What a terminal at the far end reads; the end of it is typed.
+
+    Args:
+        near: takes it there.
+    """
+
+    def __init__(self, near: ByteSendStream) -> None:
+        self._near = near
+        self._line = True
+        self._ended = self._sending = False
+
+    async def send(self, data: bytes) -> None:
+        if self._sending:
+            raise BusyError("another task is sending on this stream already")
+        if self._ended:
+            raise ClosedError("the stream is closed")
+        self._sending = True
+        try:
+            await self._near.send(data)
+        finally:
+            self._sending = False
+        self._line = data.endswith(b"\n") if data else self._line
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(OSError, ClosedError):
+                await self._near.send(typed_end(complete=self._line))
+
+
 class ChannelProcess(Process):
     """A program at the far end, on a channel of its own.
 
@@ -88,10 +119,14 @@ class ChannelProcess(Process):
         tag: what marks the program.
         marker: what reports begin with.
         command: what is run, for errors.
+        terminal: whether the channel is a terminal, which has one stream.
     """
 
-    def __init__(self, channel: Channel, place: Ends, tag: str, marker: bytes, command: Command) -> None:
+    def __init__(
+        self, channel: Channel, place: Ends, tag: str, marker: bytes, command: Command, *, terminal: bool = False
+    ) -> None:
         self.tag = tag
+        self._terminal = terminal
         self._channel = channel
         self._place = place
         self._command = command
@@ -100,7 +135,7 @@ class ChannelProcess(Process):
         self._status: asyncio.Future[int] = loop.create_future()
         self._killed = self._closed = False
         near = channel.process
-        self.stdin: ByteSendStream = near.stdin
+        self.stdin: ByteSendStream = Keyboard(near.stdin) if terminal else near.stdin
         self.stdout: ChannelStream = ChannelStream(near.stdout, ChannelCutter(b"", marker), self._on_report)
         hello = hello_of(channel.token)
         self.stderr: ChannelStream = ChannelStream(near.stderr, ChannelCutter(hello, marker), self._on_report)
@@ -122,6 +157,8 @@ class ChannelProcess(Process):
         report = await asyncio.shield(self._began)
         if report == b"n":
             raise program_not_found(self._command, self._place.name)
+        if report == b"t":
+            raise NotSupported("there is no stty", command=str(self._command), location=self._place.name)
         if report.startswith(b"c "):
             error = OSError(int(report[2:]), os.strerror(int(report[2:])))
             kind = {2: FileNotFoundError, 20: NotADirectoryError}.get(int(report[2:]), OSError)
@@ -133,7 +170,8 @@ class ChannelProcess(Process):
         reports = out.cutter.reports
         if reports and not self._began.done():
             self._began.set_result(reports[0])
-        if len(reports) > 1 and (len(err.cutter.reports) > 1 or err.ended) and not self._status.done():
+        both = self._terminal or len(err.cutter.reports) > 1 or err.ended
+        if len(reports) > 1 and both and not self._status.done():
             self._status.set_result(int(reports[1]))
         elif out.ended and err.ended and not self._status.done():
             self._lose(bool(reports))
@@ -182,5 +220,5 @@ class ChannelProcess(Process):
         finally:
             for stream in (self.stdout, self.stderr):
                 await stream.aclose()
-            await self.stdin.aclose()
+            await self._channel.process.stdin.aclose()
             await self._channel.aclose()
