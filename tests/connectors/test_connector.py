@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import warmshell
 from warmshell.connector.base import Connector, Member
 from warmshell.connector.local import LocalPlace
 from warmshell.connector.local_connector import LocalConnector
@@ -366,3 +367,22 @@ async def test_a_caller_that_is_cancelled_takes_the_location_from_no_other():
         await asyncio.sleep(0)
         Slow.gate.set()
         assert (await second).ok
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+async def test_two_locations_of_one_machine_in_one_pool(tmp_path):
+    with pytest.raises(LocationError, match="name="):
+        warmshell.Pool([warmshell.connect("local:"), warmshell.connect("local:")])
+    here, there = warmshell.connect("local:"), warmshell.connect("local:?name=there", cwd=str(tmp_path))
+    async with here, there, warmshell.Pool([here, there]) as pool:
+        result = await pool.run(["pwd"], on="there")
+        assert (result.location, result.text) == ("there", f"{tmp_path}\n")
+        assert (await pool.run(["true"], on="local")).location == "local"
+
+
+@pytest.mark.parametrize("name", ["", 3])
+def test_a_name_is_a_text(name):
+    with pytest.raises(LocationError, match="name="):
+        warmshell.connect("local:", name=name)

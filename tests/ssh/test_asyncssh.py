@@ -16,10 +16,11 @@ import pytest
 
 import warmshell
 from ssh.lab import Lab
-from ssh.test_conformance import Ssh, SshPart
+from ssh.test_conformance import OnChannels, Ssh, SshPart
 from warmshell.connector.openssh import GCM
 from warmshell.errors import AuthenticationError, ConnectError, HostKeyError, LocationError, ShellLost
 from warmshell.testing import eventually
+from warmshell.testing.accounts import Terminals
 from warmshell.testing.exact_bytes import ExactBytes
 from warmshell.testing.processes import Processes
 from warmshell.testing.stdin import Stdin
@@ -34,7 +35,7 @@ class Asyncssh(SshPart):
 
 
 class Part(Asyncssh, ExactBytes, Stdin, Processes, Timeouts):
-    test_writing_to_one_that_reads_no_more = Ssh.test_writing_to_one_that_reads_no_more
+    pass
 
 
 class Whole(Asyncssh, Ssh):
@@ -46,10 +47,9 @@ class TestAsyncsshServer(Whole if os.environ.get("WARMSHELL_WHOLE") else Part):
     pass
 
 
-class TestAsyncsshMarkers(Asyncssh, ExactBytes, Stdin, Processes):
+class TestAsyncsshMarkers(OnChannels, Asyncssh, ExactBytes, Stdin, Processes, Terminals):
     server = False
     late_output_is_apart = False
-    test_writing_to_one_that_reads_no_more = Ssh.test_writing_to_one_that_reads_no_more
 
 
 def over(lab: Lab, where: str = "hostA", **options: Any) -> warmshell.Location:

@@ -47,16 +47,24 @@ class SshPart(Suite):
             yield node
 
 
-class TestSshServer(SshPart, LocationConformance):
+class Ssh(SshPart, LocationConformance):
     pass
 
 
-class TestSshMarkers(SshPart, LocationConformance):
-    server = False
-    late_output_is_apart = False
+class OnChannels:
+    """Without a session server, each process has a channel of its own."""
 
     async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
-        pytest.skip("a channel of OpenSSH does not tell that its program has closed its standard input")
+        pytest.skip("a channel of SSH does not tell that its program has closed its standard input")
+
+
+class TestSshServer(Ssh):
+    pass
+
+
+class TestSshMarkers(OnChannels, Ssh):
+    server = False
+    late_output_is_apart = False
 
 
 class TestSshServerBash(SshPart, Stateful, Subshells):

@@ -18,7 +18,8 @@ def connect(where: str = "local:", **options: Any) -> Location:
     Args:
         where: a URL (``local:``); every option may be given as a query key (``local:?shell=bash&shells=4``).
         **options: ``shells`` (how many warm shells at most, 32), ``idle`` (seconds until an idle shell is let go, 60),
-            ``age`` (seconds after which a shell is replaced, 3600), ``shell`` (which: ``sh``), and those of its kind:
+            ``age`` (seconds after which a shell is replaced, 3600), ``shell`` (which: ``sh``), ``name`` (what results
+            and errors call it, and a pool knows it by: two of one machine need two), and those of its kind:
             ``framing`` (``auto``, ``pipes``, ``markers``), ``cwd``.
 
     Raises:
@@ -26,6 +27,7 @@ def connect(where: str = "local:", **options: Any) -> Location:
     """
     place, rest = parse(where, options)
     place.address = where, options
+    place.name = rest.get("name", place.name)
     names = {"shells": "most", "idle": "idle_seconds", "age": "age_seconds"}
     limits = Limits(**{field: rest[name] for name, field in names.items() if name in rest})
     return Location(place, shell=rest.get("shell", "sh"), limits=limits)

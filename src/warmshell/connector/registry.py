@@ -35,7 +35,9 @@ def _lease(text: str) -> float | bool:
 
 
 # Options of every location: what they are read with when they come from a URL, and what they must be.
-_COMMON: dict[str, Callable[[str], Any]] = {"shells": _whole, "idle": float, "age": float, "shell": _text}
+_COMMON: dict[str, Callable[[str], Any]] = {
+    "shells": _whole, "idle": float, "age": float, "shell": _text, "name": _text,
+}  # fmt: skip
 _LOCAL: dict[str, Callable[[str], Any]] = {"framing": _text, "cwd": _text, "detach": _lease}
 
 _SSH: dict[str, Callable[[str], Any]] = {
@@ -116,5 +118,7 @@ def _check(options: dict[str, Any]) -> None:
         seconds = options.get(name, 1.0)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
             raise LocationError(f"{name}= is a positive number of seconds, not {seconds!r}")
+    if not isinstance(options.get("name", "x"), str) or not options.get("name", "x"):
+        raise LocationError(f"name= is a text, not {options['name']!r}")
     if not isinstance(options.get("shell", "sh"), str) or not options.get("shell", "sh").strip():
         raise LocationError(f"shell= is the name of a shell, not {options['shell']!r}")

@@ -391,7 +391,9 @@ def _runners(locations: Runner | Iterable[Runner]) -> tuple[Runner, ...]:
         if not _is_runner(runner):
             raise LocationError(f"not a location: {runner!r}", hint="enter connect() with `async with` first")
         if runner.name in names:
-            raise LocationError(f"two locations of a pool have the same name: {runner.name!r}")
+            raise LocationError(
+                f"two locations of a pool have the same name: {runner.name!r}", hint="connect(…, name=…) gives another"
+            )
         names.add(runner.name)
     return runners
 
