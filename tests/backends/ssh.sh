@@ -103,7 +103,9 @@ C
     sed 's/^Host hostB$/Host hostB-via-A/; $a\  ProxyJump hostA' "$LAB/hosts.d/hostB" >"$LAB/hosts.d/hostB-via-A"
 }
 
-host() { # NAME [OPTION…]; NETNS names a network namespace to run it in
+# NETNS names a network namespace to run it in, FILES the most descriptors that a process there may have; with FULL_TMP
+# its /tmp has no space left.
+host() { # NAME [OPTION…]
     local name=$1 home=$LAB/hosts/$1 port
     shift
     port=$((FIRST_PORT + $(find "$LAB/hosts" -mindepth 1 -maxdepth 1 | wc -l)))
@@ -149,8 +151,14 @@ launch() { # HOME
     local home=$1 enter=()
     [ -z "${NETNS:-}" ] || enter=(ip netns exec "$NETNS")
     # Not a child of whoever started this, and with none of its descriptors.
-    setsid --fork "${enter[@]}" unshare --mount --propagation private sh -c '
+    FILES=${FILES:-} FULL_TMP=${FULL_TMP:-} setsid --fork "${enter[@]}" unshare --mount --propagation private sh -c '
         for name in passwd shadow group; do mount --bind "$1/etc/$name" "/etc/$name" || exit; done
+        if [ -n "$FULL_TMP" ]; then
+            mount --bind "$1" /mnt && mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp && mkdir -p "$1" &&
+                mount --bind /mnt "$1" && umount /mnt || exit
+            head -c 1000000 /dev/zero >/tmp/full
+        fi 2>/dev/null
+        [ -z "$FILES" ] || ulimit -n "$FILES" || exit
         exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$3" -D -f "$2/sshd_config" -E "$2/log"
     ' sh "$LAB" "$home" "$SSHD" </dev/null >"$home/said" 2>&1
     for _ in $(seq 400); do

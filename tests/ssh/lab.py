@@ -22,9 +22,9 @@ class NotHere(Exception):
     """Such servers cannot run here; the text says why."""
 
 
-def script(name: str, lab: Lab, *words: str) -> None:
+def script(name: str, lab: Lab, *words: str, **environment: str) -> None:
     done = subprocess.run(
-        [BACKENDS / name, *words], env={**os.environ, **lab.environment}, stdin=subprocess.DEVNULL,
+        [BACKENDS / name, *words], env={**os.environ, **lab.environment, **environment}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     if done.returncode == 3:
@@ -69,10 +69,10 @@ class Lab:
     def config(self) -> str:
         return str(self.home / "config")
 
-    def host(self, name: str, *options: str) -> str:
-        """The name of a host with these lines in its configuration."""
+    def host(self, name: str, *options: str, **environment: str) -> str:
+        """The name of a host with these lines in its configuration, and what ``ssh.sh`` takes from the environment."""
         if name not in self.hosts:
-            script("ssh.sh", self, "host", name, *options)
+            script("ssh.sh", self, "host", name, *options, **environment)
             self.hosts.add(name)
         return name
 

@@ -248,8 +248,9 @@ def _from_pipe(body: Body, data: bytes) -> Body:
 def _from_file(body: Body, data: bytes) -> Body:
     """What is behind a pipe runs in a fork, which has no state to change; so the bytes take the way over a file."""
     name = b'"${TMPDIR:-/tmp}/warmshell.%s"' % secrets.token_hex(16).encode()
-    write = b"(umask 077;%s >%s) 2>/dev/null;" % (printf_pipe(data)[:-1], name)
     remove = b"{ \\command -p rm -f %s||:;} 2>/dev/null" % name
+    # Where there is no space for all of it there is to be nothing, so that the command cannot run with a part.
+    write = b"(umask 077;%s >%s) 2>/dev/null||%s;" % (printf_pipe(data)[:-1], name, remove)
     return Body(
         b"if %s;then %s;fi <%s" % (remove, body.text, name), body.prologue + write, breaks_line=body.breaks_line
     )

@@ -203,5 +203,5 @@ class Shells:
 
 def _is_full(error: BaseException) -> bool:
     """Whether the machine has no descriptor, process or memory left for one more, rather than a defect."""
-    cause = error.__cause__
-    return isinstance(error, ConnectError) and isinstance(cause, OSError) and cause.errno in _FULL
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # a far machine has only told of it
+    return isinstance(error, ConnectError) and getattr(cause, "errno", None) in _FULL
