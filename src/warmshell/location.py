@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -66,6 +67,8 @@ class Location:
         if self._shells is not None:
             raise BusyError("the location is connected already")
         await self._place.connect()
+        if self._place.lanes is not None:
+            self._limits = replace(self._limits, most=min(self._limits.most, self._place.lanes))
         self._shells = Shells(lambda: self.lane(self._shell), self._limits)
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from abc import ABC, abstractmethod
 from asyncio.subprocess import STDOUT
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from warmshell.command import Word, Words
+from warmshell.command import Word, Words, to_bytes
 from warmshell.connector import available
 from warmshell.connector.available import AvailableLocation
 from warmshell.connector.job import Streams, job_command, run_job
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from warmshell.command import Result
     from warmshell.shell.shell import Shell
     from warmshell.shell.shells import Limits
+    from warmshell.transfer.options import Copied
+    from warmshell.transfer.options import Where as Local
     from warmshell.transfer.streams import StreamReader, StreamWriter
 
 _log = logging.getLogger(__name__)
@@ -85,6 +88,9 @@ class Connector(ABC):
         transfer_buffer_size: bytes of one piece of a stream.
         shell: the shell for isolated commands.
         limits: how many warm shells a location has, and for how long.
+
+    Attributes:
+        shared_paths: directories in which all locations see the same files.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Connector(ABC):
         self.deployment_name = deployment_name
         self.config_dir = config_dir
         self.transfer_buffer_size = transfer_buffer_size
+        self.shared_paths: tuple[str, ...] = ()
         self._shell = shell
         self._limits = limits
         self._life = LifeCycle(deployment_name, self.bring_up, self._let_go)
@@ -376,6 +383,63 @@ class Connector(ABC):
         """
         node = await self.location(location, transfers=True)
         return node.writer(command, buffer_size=self.transfer_buffer_size)
+
+    async def copy_local_to_remote(
+        self, src: Local, dst: Word, locations: Sequence[Where], read_only: bool = False
+    ) -> Copied:
+        """Copy a file or directory of this machine to locations, with the destination names of ``cp -r``.
+
+        Args:
+            src: its path here.
+            dst: the path there; of locations that share it, one is enough.
+            locations: where to.
+            read_only: whether what is copied will only be read, so that a link will do.
+
+        Raises:
+            CopyError: what was not copied, and why.
+        """
+        from warmshell.transfer.api import copy_local_to_remote
+
+        return await copy_local_to_remote(src, dst, await self._takers(locations, dst), read_only=read_only)
+
+    async def copy_remote_to_local(self, src: Word, dst: Local, location: Where, read_only: bool = False) -> Copied:
+        """Copy a file or directory of a location to this machine; see :meth:`copy_local_to_remote`."""
+        from warmshell.transfer.api import copy_remote_to_local
+
+        return await copy_remote_to_local(src, dst, await self.location(location, transfers=True), read_only=read_only)
+
+    async def copy_remote_to_remote(
+        self, src: Word, dst: Word, locations: Sequence[Where], source_location: Where,
+        source_connector: Connector | None = None, read_only: bool = False,
+    ) -> Copied:  # fmt: skip
+        """Copy a file or directory of a location to locations of this deployment; see :meth:`copy_local_to_remote`.
+
+        Args:
+            src: its path at the source.
+            dst: the path there.
+            locations: where to.
+            source_location: where from.
+            source_connector: whose location that is; this one's by default.
+            read_only: whether what is copied will only be read.
+        """
+        from warmshell.transfer.api import copy_remote_to_remote
+
+        source = source_connector or self
+        takers = await self._takers(locations, dst)
+        shared = source is self and self.shares(src) and bool(takers)
+        node = takers[0] if shared else await source.location(source_location, transfers=True)
+        return await copy_remote_to_remote(src, dst, takers, node, read_only=read_only)
+
+    async def _takers(self, locations: Sequence[Where], path: Word) -> list[Location]:
+        """The locations that a path has to be copied to."""
+        wanted = locations[:1] if self.shares(path) else locations
+        return await asyncio.gather(*[self.location(where, transfers=True) for where in wanted])
+
+    def shares(self, path: Word) -> bool:
+        """Whether all locations of the deployment see the same files at an absolute path."""
+        name = os.path.normpath(to_bytes(path))
+        tops = [os.path.normpath(to_bytes(shared)) for shared in self.shared_paths]
+        return any(name == top or name.startswith(top.rstrip(b"/") + b"/") for top in tops)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.deployment_name}: {self._life.state}>"

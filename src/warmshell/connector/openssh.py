@@ -63,11 +63,13 @@ class Proxy:
         target: the host and how to get in.
         password: a file with a password, or ``None``.
         passphrase: a file with the passphrase of its key, or ``None``.
+        asked: ``user@host`` as questions for its password name it.
     """
 
     target: Target
     password: str | None = None
     passphrase: str | None = None
+    asked: str = ""
 
 
 # -- the user's configuration ------------------------------------------------------------------------------------------
@@ -181,11 +183,10 @@ def proxy_command(proxy: Proxy, helper: str) -> str:
         "ConnectTimeout": str(max(1, round(target.connect_timeout))), "ServerAliveInterval": str(target.alive),
         "ServerAliveCountMax": "3", "ClearAllForwardings": "yes", **_trust(target, asks=True),
     }  # fmt: skip
-    asked = f"{target.user}@{target.host}" if target.user else ""
-    env = askpass_environment(helper, asked, proxy.password, proxy.passphrase) if target.asks else {}
+    env = askpass_environment(helper, proxy.asked, proxy.password, proxy.passphrase) if target.asks else {}
     words = [*(["env", *(f"{k}={v}" for k, v in env.items())] if env else []), "ssh", *_named(target)]
     line = shlex.join([*words, *_way(target, helper), *_as_words(options)]).replace("%", "%%")
-    return f"exec {line} -W '[%h]:%p' -- {shlex.quote(target.host).replace('%', '%%')}"
+    return f"{line} -W '[%h]:%p' -- {shlex.quote(target.host).replace('%', '%%')}"
 
 
 def channel_words(

@@ -36,6 +36,11 @@ class Place(ABC):
         """The session of the session server that its shells belong to, if it has one now."""
         return None
 
+    @property
+    def lanes(self) -> int | None:
+        """How many warm shells it can have at once; ``None``: no fixed number."""
+        return None
+
     async def reach(self) -> None:
         """Instead of :meth:`connect`, for :meth:`reopen` alone: start nothing that needs no starting.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from warmshell.connector.far.place import FarPlace
 from warmshell.connector.local import LocalPlace
 from warmshell.connector.openssh import Target
-from warmshell.connector.ssh_link import Link, SshChannel, choose
+from warmshell.connector.ssh_link import USUAL_SESSIONS, Link, SshChannel, choose
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ class SshPlace(FarPlace):
             self._near.host.remove_directory(self._home)
             self._home = None
         await self._near.aclose()
+
+    @property
+    def lanes(self) -> int | None:
+        connections: int | None = self._options["connections"]
+        if self._session is not None or connections is None:
+            return None
+        sessions: int = self._options["sessions"] or USUAL_SESSIONS
+        return max(1, connections * sessions - 2)  # one is the keeper's, one is left for processes of their own
 
     async def channel(self) -> SshChannel:
         return await self._channel(terminal=False)

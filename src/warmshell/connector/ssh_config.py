@@ -120,6 +120,7 @@ class Host:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("hostname"), str):
             raise LocationError(f"{what} is a host's name, or an object with its hostname, not {given!r}")
         options = checked({k: v for k, v in entry.items() if k != "hostname"}, HOST, what)
+        inherited = {name: value for name, value in inherited.items() if name not in entry}  # null takes away
         host, port = _split(entry["hostname"], what)
         return cls(entry["hostname"], host, {**inherited, **options}, port, base)
 

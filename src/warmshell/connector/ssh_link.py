@@ -14,6 +14,7 @@ import os
 import random
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from warmshell.connector.local import LocalPlace
     from warmshell.process import ByteReceiveStream, Process
 
+USUAL_SESSIONS = 10
+"""Sessions that sshd allows on a connection unless it was told otherwise."""
+
 _SOCKET_MOST = 107 - 17  # bytes of a socket's name, less what ssh appends while it makes it
-_USUAL_SESSIONS = 10  # what sshd allows on a connection unless it was told otherwise
 _AT_ONCE = 4  # connections being made: sshd turns some away when ten have not logged in yet
 _TAIL = 4096
 
@@ -177,9 +180,20 @@ class Link:
         said, default = await asyncio.gather(
             self._ask(openssh.config_words(self._target)), self._ask(openssh.default_words(self._target))
         )
+        self._target = await self._asked_on_the_way(self._target)
         self._config = openssh.parse_config(said)
         self._cipher = openssh.ciphers(self._config, openssh.parse_config(default))
         self._shared = openssh.own_master(self._config)
+
+    async def _asked_on_the_way(self, target: openssh.Target) -> openssh.Target:
+        """The same, with what is known of how the hosts that it goes through ask for passwords."""
+        proxy = target.proxy
+        if proxy is None:
+            return target
+        said = await self._ask(openssh.config_words(proxy.target)) if proxy.password is not None else ""
+        behind = await self._asked_on_the_way(proxy.target)
+        asked = openssh.asked_as(openssh.parse_config(said))
+        return replace(target, proxy=replace(proxy, target=behind, asked=asked))
 
     async def _ask(self, words: list[str]) -> str:
         process = await self._near.open(Command(words))
@@ -239,7 +253,7 @@ class Link:
 
     def _start_more(self) -> None:
         limits = [c.limit for c in self._connections if c.limit is not None]
-        usual = max(1, min([_USUAL_SESSIONS, *limits]))
+        usual = max(1, min([USUAL_SESSIONS, *limits]))
         allowed = _AT_ONCE
         if self._most_connections is not None:
             allowed = min(allowed, self._most_connections - sum(c.alive for c in self._connections))
