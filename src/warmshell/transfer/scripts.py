@@ -106,7 +106,10 @@ done
 
 _RECEIVE = r"""
 m=$1; shift
-@EXTRACT@ || exit 74
+@EXTRACT@ || {
+    df -kP "$s" 2>/dev/null | awk 'NR == 2 && $4 < 16 { print "No space left on the device" }' >&2
+    exit 74
+}
 test -f "$s/$m" || exit 75
 rm -f -- "$s/$m"
 """
