@@ -13,7 +13,7 @@ code := src bench examples tests
 # xdist's word for one worker per CPU; more than eight only cost start-up here.
 workers := --numprocesses=logical --maxprocesses=8
 
-.PHONY: help demo test lint format bench setup packages clean
+.PHONY: help demo test lint format bench setup packages tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -22,7 +22,7 @@ help: ## list the targets
 demo: $(ready) ## real commands on real files, with a process each and warm (seconds to a minute)
 	$(bin)/warm demo $(ARGS)
 
-test: $(ready)-test packages ## all tests; says at the end what was skipped and why
+test: $(ready)-test packages tools ## all tests; says at the end what was skipped and why
 	@status=0; $(bin)/python -m pytest $(workers) $(ARGS) || status=$$?; \
 	tests/backends/packages.sh --report; exit $$status
 
@@ -41,6 +41,9 @@ bench: $(ready)-bench$(if $(findstring ssh,$(ARGS)),-ssh) ## measure against pee
 	$(bin)/python -m bench $(ARGS)
 
 setup: $(ready) $(ready)-test $(ready)-lint $(ready)-bench ## all of the above's set-up, and nothing else
+
+tools: $(ready)-test # Python tools that tests run warm and cold; at most five minutes, once
+	@tests/setup/tools.sh 300
 
 packages: # Debian packages that tests can use
 	@tests/backends/packages.sh

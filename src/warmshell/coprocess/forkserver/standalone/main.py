@@ -8,7 +8,6 @@ import os
 import select
 import sys
 import termios
-import traceback
 
 from . import learn
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
@@ -45,11 +44,11 @@ def main(words: dict[bytes, bytes]) -> NoReturn:
         _tell(tell, b"cold %s\n" % shape.cold)
         started.tool.remove_temporary()
         os._exit(0)
-    except BaseException:  # noqa: BLE001 - a cold run meets it again, and tells it as it should be told
-        _tell(tell, b"cold\n")
-        if os.environ.get("WARMSHELL_COPROCESS_LOG"):
-            with open(os.environ["WARMSHELL_COPROCESS_LOG"], "a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+    except BaseException as error:  # noqa: BLE001 - a cold run meets it again, and tells it as it should be told
+        shape = Shape()
+        shape.cold = f"cannot be imported: {type(error).__name__} {error}".encode("utf-8", "replace")
+        write(directory, name, shape.encode())
+        _tell(tell, b"cold %s\n" % shape.cold)
         os._exit(1)
     _tell(tell, b"ready\n")
     server.run()

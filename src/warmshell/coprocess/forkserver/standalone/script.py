@@ -34,17 +34,17 @@ class Script:
         """Import what it imports before it does anything else.
 
         Names of modules are all that stays: each call executes the whole script, and finds them imported. The first
-        statement that could do more than import is where it ends. What cannot be imported is left to the call.
+        statement that could do more than import is where it ends.
+
+        Raises:
+            Exception: whatever an import raises.
         """
         space: dict[str, Any] = {"__name__": "__warmshell__", "__file__": self.path, "__builtins__": __builtins__}
         for statement in self._tree.body:
             if _is_guard(statement) or not _only_imports(statement):
                 break
             module = ast.Module([statement], [])
-            try:
-                exec(compile(module, self.path, "exec", dont_inherit=True), space)  # noqa: S102 - the tool's own
-            except Exception:  # noqa: BLE001 - the call meets it again, and tells it as a cold run does
-                break
+            exec(compile(module, self.path, "exec", dont_inherit=True), space)  # noqa: S102 - the tool's own
 
     def fresh_main(self) -> dict[str, Any]:
         """The module ``__main__`` as it is when a script begins."""

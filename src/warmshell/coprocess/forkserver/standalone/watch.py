@@ -213,7 +213,7 @@ class Recorder:
 
     def _saw(self, path: Any, found: os.stat_result | None = None) -> None:
         name = self._name(path)
-        if name is not None and name not in self._files and not name.startswith(_ELSEWHERE):
+        if name is not None and name not in self._files and not (name.startswith(_ELSEWHERE) or _is_cache(name)):
             self._files[name] = _settled(_signature(self._stat, name) if found is None else _of(found))
 
     def _listing(self, path: Any, *, by_import: bool = False) -> None:
@@ -305,7 +305,11 @@ def _is_module(name: str, entry: os.DirEntry[str]) -> bool:
 
 
 def _is_cache(name: str) -> bool:
-    return "/__pycache__/" in name or bool(sys.pycache_prefix and name.startswith(sys.pycache_prefix))
+    return (
+        "/__pycache__/" in name
+        or name.endswith("/__pycache__")
+        or bool(sys.pycache_prefix and name.startswith(sys.pycache_prefix))
+    )
 
 
 def _of(found: os.stat_result) -> Signature:
