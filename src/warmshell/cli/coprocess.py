@@ -7,6 +7,9 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
+    "serve": ("fcli", "Offer a tool as a persistent worker of Bazel."),
+    "check": ("fcli", "Test a coprocess, in whatever language it is written."),
+    "library": ("fcli", "Print where the library for POSIX shells is."),
     "ls": ("servers", "List the fork servers of Python tools."),
     "stop": ("servers", "Tell fork servers to end."),
     "stats": ("servers", "What the fork servers hold and have done, as JSON lines."),

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not from typing, whose import is most of what a client costs
 if TYPE_CHECKING:
     from warmshell.coprocess.pool import CoprocessPool
     from warmshell.coprocess.serve import serve
@@ -20,6 +18,8 @@ _HOME = {"CoprocessPool": "pool", "serve": "serve"}
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'warmshell.coprocess' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"warmshell.coprocess.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -279,12 +279,43 @@ class FcliWorker(Worker):
 
     # One request and its response.
 
-    async def _exchange(self, request: Request) -> Response:
+    @property
+    def features(self) -> frozenset[str]:
+        """What it has announced."""
+        return self._features
+
+    async def ask(self, request: Request, *, piece: int = _CHUNK) -> Response:
+        """One request that names no streams, for those who test coprocesses; the first must have been served.
+
+        Args:
+            request: what is asked.
+            piece: how many bytes are written at once.
+        """
+        return await self.ask_raw(fcli.encode_request(request), piece=piece)
+
+    async def ask_raw(self, line: bytes, *, piece: int = _CHUNK) -> Response:
+        """Send a line as it is; see :meth:`ask`."""
+        return await self._exchange_line(line, piece)
+
+    async def let_go(self, seconds: float) -> bool:
+        """Whether it has closed the streams that it was started with, within some seconds."""
+        return all([await outlet.ends(seconds) for outlet in self._outlets])
+
+    async def leaves(self, seconds: float) -> bool:
+        """Whether it ends once its requests have ended, within some seconds."""
         assert self._gone is not None  # noqa: S101 - for the type checker
-        line = fcli.encode_request(request)
+        self._close_fifos()
+        await asyncio.wait({self._gone}, timeout=seconds)
+        return self._gone.done()
+
+    async def _exchange(self, request: Request) -> Response:
+        return await self._exchange_line(fcli.encode_request(request))
+
+    async def _exchange_line(self, line: bytes, piece: int = _CHUNK) -> Response:
+        assert self._gone is not None  # noqa: S101 - for the type checker
         self._answer = asyncio.get_running_loop().create_future()
         self._sent = 0
-        writing = asyncio.ensure_future(self._send(line))
+        writing = asyncio.ensure_future(self._send(line, piece))
         ends: set[asyncio.Future[Any]] = {self._answer, self._gone}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -299,12 +330,12 @@ class FcliWorker(Worker):
             raise NotStartedError
         return Response(shell_status(self._gone.result()))
 
-    async def _send(self, line: bytes) -> None:
+    async def _send(self, line: bytes, piece: int) -> None:
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
         while self._sent < len(line):
             try:
-                self._sent += os.write(self._requests, line[self._sent : self._sent + _CHUNK])
+                self._sent += os.write(self._requests, line[self._sent : self._sent + piece])
             except BlockingIOError:
                 room.clear()
                 loop.add_writer(self._requests, room.set)

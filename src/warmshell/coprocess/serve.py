@@ -278,11 +278,13 @@ def _fresh_streams() -> None:
             continue
         terminal = os.isatty(fd)
         raw = io.FileIO(fd, "rb" if fd == 0 else "wb", closefd=False)
-        buffer: Any = io.BufferedReader(raw) if fd == 0 else io.BufferedWriter(raw)
+        unbuffered = stream.write_through and fd != 2  # PYTHONUNBUFFERED
+        buffer: Any = io.BufferedReader(raw) if fd == 0 else raw if unbuffered else io.BufferedWriter(raw)
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
         stream.__init__(  # type: ignore[misc]
             buffer, stream.encoding, stream.errors, line_buffering=terminal or fd == 2,
+            write_through=stream.write_through,
         )  # fmt: skip
 
 

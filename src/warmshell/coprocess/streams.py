@@ -225,6 +225,11 @@ class Outlet:
             self._progress.clear()
             await self._progress.wait()
 
+    async def ends(self, seconds: float) -> bool:
+        """Whether the pipe comes to its end within some seconds: nobody holds its other side any more."""
+        await asyncio.wait({self._task}, timeout=seconds)
+        return self._task.done()
+
     async def finish(self) -> None:
         """Carry what was written until now, and nothing that comes later; close the pipe."""
         try:
