@@ -144,6 +144,9 @@ class AskedFiles(FileOperations):
     async def store(self, path: bytes, data: bytes) -> None:
         await self._ask("store", path, data=data)
 
+    async def duplicate(self, path: bytes, target: bytes) -> None:
+        await self._ask("duplicate", path, target, patient=True)
+
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         start = offset
         under_way: deque[asyncio.Task[Any]] = deque()

@@ -214,6 +214,10 @@ class FileOperations(ABC):
         """
 
     @abstractmethod
+    async def duplicate(self, path: bytes, target: bytes) -> None:
+        """Copy a file, with its permissions, to a name at the same location, where it appears in one step."""
+
+    @abstractmethod
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         """Write pieces one after the other into a file that is there, in bounded memory; how many bytes that were.
 

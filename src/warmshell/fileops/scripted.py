@@ -164,6 +164,9 @@ class ScriptedFiles(FileOperations):
     async def store(self, path: bytes, data: bytes) -> None:
         await self._run(scripts.store(secrets.token_hex(8)), path, stdin=data)
 
+    async def duplicate(self, path: bytes, target: bytes) -> None:
+        await self._run(scripts.duplicate(secrets.token_hex(8)), path, target)
+
     async def write_stream(self, path: bytes, pieces: AsyncIterator[bytes], offset: int = 0) -> int:
         size = 0
 

@@ -125,14 +125,26 @@ def write(offset: int, *, create: bool, exclusive: bool, truncate: bool, mode: i
 
 def store(token: str) -> bytes:
     """Write standard input beside the file, and give it its name; where a link leads, if it is one."""
+    return _beside(b"cat", token)
+
+
+def duplicate(token: str) -> bytes:
+    """Copy a file in the same way."""
+    return _REGULAR + _READABLE + b"s=$p p=$t;" + _beside(b'cat "$s"', token, b'm=$(stat -L -c %a "$s")||exit 1;')
+
+
+def _beside(contents: bytes, token: str, mode: bytes = b"") -> bytes:
+    """Write a file beside the one that is meant, and give it its name."""
     word = token.encode()
     return (
-        _NO_DIRECTORY + b'if [ -e "$p" ]&&! [ -f "$p" ];then exec cat >"$p";fi;n=0;'
+        _NO_DIRECTORY + b'if [ -e "$p" ]&&! [ -f "$p" ];then exec ' + contents
+        + b' >"$p";fi;n=0;'
         b'while [ -L "$p" ];do n=$((n+1));if [ $n -gt 40 ];then ' + fail(errno.ELOOP) + b";fi;"
         b'x=$(readlink -n "$p"&&echo .)||exit 1;x=${x%?};case $x in /*)p=$x;;*)p=${p%/*}/$x;;esac;done;'
         b't=${p%/*}/.warm-' + word + b";trap 'rm -f \"$t\"' EXIT;trap 'exit 1' HUP INT TERM;"
-        b'm=;if [ -f "$p" ];then m=$(stat -c %a "$p")||exit 1;fi;'
-        b'(set -C;: >"$t")||' + _WHY + b'if [ -n "$m" ];then chmod "$m" "$t"||exit 1;fi;cat >|"$t"&&mv -f "$t" "$p"'
+        b'm=;if [ -f "$p" ];then m=$(stat -c %a "$p")||exit 1;fi;' + mode + b'if [ -n "$m" ];then umask 077;fi;'
+        b'(set -C;: >"$t")||' + _WHY + contents + b' >|"$t"||exit 1;'
+        b'if [ -n "$m" ];then chmod "$m" "$t"||exit 1;fi;mv -f "$t" "$p"'
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Saving:
         self._path = self._final = path
         self._exclusive = exclusive
         self._temporary: bytes | None = None
+        self._mode: int | None = None
         self._size = 0
 
     async def __aenter__(self) -> Self:
@@ -70,8 +71,7 @@ class Saving:
             await shielded(self._discard(temporary))
             raise
         self._temporary = temporary
-        if facts is not None:
-            await self._or_discard(self._files.chmod(temporary, facts.mode))
+        self._mode = None if facts is None else facts.mode
 
     async def _facts(self) -> Facts | None:
         try:
@@ -96,9 +96,7 @@ class Saving:
         elif self._exclusive:
             await self._name_new(temporary)
         else:
-            self._temporary = temporary
-            await self._or_discard(self._files.rename(temporary, self._final))
-            self._temporary = None
+            await self._name_again(temporary)
 
     async def _name_new(self, temporary: bytes) -> None:
         try:
@@ -106,13 +104,13 @@ class Saving:
         finally:
             await shielded(self._discard(temporary))
 
-    async def _or_discard(self, work: object) -> None:
+    async def _name_again(self, temporary: bytes) -> None:
         try:
-            await work  # type: ignore[misc]
+            if self._mode is not None:
+                await self._files.chmod(temporary, self._mode)
+            await self._files.rename(temporary, self._final)
         except BaseException:
-            temporary, self._temporary = self._temporary, None
-            if temporary is not None:
-                await shielded(self._discard(temporary))
+            await shielded(self._discard(temporary))
             raise
 
     async def _discard(self, temporary: bytes) -> None:

@@ -267,24 +267,49 @@ def _write(request: Request) -> object:
 
 
 def _store(request: Request) -> object:
+    def write(fd: int) -> None:
+        data = memoryview(request["data"])
+        while data:
+            data = data[os.write(fd, data) :]
+
+    return _beside(_name(request), write)
+
+
+def _duplicate(request: Request) -> object:
+    source = os.open(_name(request), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_regular(source, request)
+
+        def write(fd: int) -> None:
+            while data := os.read(source, _PIECE):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+
+        return _beside(_name(request, "target"), write, stat.S_IMODE(found.st_mode))
+    finally:
+        os.close(source)
+
+
+def _beside(name: bytes, write: Callable[[int], None], mode: int | None = None) -> object:
     """Write a file beside the one that is meant, and give it its name."""
-    name, data = _name(request), memoryview(request["data"])
     try:
         found = os.stat(name)
     except FileNotFoundError:
-        mode = None
+        pass
     else:
-        mode = stat.S_IMODE(found.st_mode)
         if not stat.S_ISREG(found.st_mode):
-            return _write({**request, "create": False})
+            return _into(name, write)
+        mode = stat.S_IMODE(found.st_mode) if mode is None else mode
     name = os.path.realpath(name)
     temporary = os.path.join(os.path.dirname(name), b".warm-" + binascii.hexlify(os.urandom(8)))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
         try:
-            while data:
-                data = data[os.write(fd, data) :]
+            write(fd)
             if mode is not None:
                 os.fchmod(fd, mode)
         finally:
@@ -293,6 +318,16 @@ def _store(request: Request) -> object:
     except BaseException:
         os.unlink(temporary)
         raise
+    return None
+
+
+def _into(name: bytes, write: Callable[[int], None]) -> object:
+    """Write to a device."""
+    fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        write(fd)
+    finally:
+        os.close(fd)
     return None
 
 
@@ -410,7 +445,8 @@ def _which(request: Request) -> object:
 OPERATIONS = {
     "stat_path": _stat, "exists": _exists, "executable": _executable, "list": _list, "glob": _glob,
     "mkdir": _mkdir, "touch": _touch, "sync": _sync, "rmdir": _rmdir,
-    "rmtree": _rmtree, "remove": _remove, "read": _read, "write": _write, "store": _store, "truncate": _truncate,
+    "rmtree": _rmtree, "remove": _remove, "read": _read, "write": _write, "store": _store,
+    "duplicate": _duplicate, "truncate": _truncate,
     "checksum": _checksum, "rename": _rename, "symlink": _symlink, "link": _link, "readlink": _readlink,
     "realpath": _realpath, "chmod": _chmod, "utime": _utime, "space": _space, "which": _which,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Warmshell behind the interfaces of others; each module needs the extra that it is named after."""
