@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _MOST_WAITING = 1024 * 1024  # bytes that have arrived and nobody has asked for
 _ACKNOWLEDGE = 64 * 1024  # bytes after which the far end is told that they were made use of
 _FRAME = 100  # bytes that a piece costs beside its own
+_SIGN = 250  # bytes that a sign of life takes in the spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Attached:
         self._used = self._told = 0
         self._untold = 0
         self._spool = 0
+        self._firsts: dict[Key, int] = {}  # of running commands whose output was taken but is not acknowledged
         self._handed: tuple[int, Key, Piece | Ended] | None = None
         self._iterating = self._leaving = False
 
@@ -146,6 +148,7 @@ class Attached:
                 acknowledges=False,
             )  # fmt: skip
             session.on_attached = self._on_attached
+            session.on_other = self._on_other
             await session.take_over()
         except BaseException:
             await shielded(self._abandon())
@@ -219,6 +222,16 @@ class Attached:
             session.pause()
         self._arrived.set()
 
+    def _on_other(self) -> None:
+        """A sign of life: if nothing else waits to be acknowledged, they are not to fill the spool."""
+        session = self._session
+        if session is None or self._waiting or self._handed is not None or self._leaving:
+            return
+        if self._firsts and (session.count - self._used) * _SIGN > self._spool // 2:
+            self._firsts.clear()
+        if not self._firsts:
+            self._acknowledge(session.count)
+
     def on_lost(self) -> None:
         """The session is gone for this client."""
         self._arrived.set()
@@ -259,23 +272,24 @@ class Attached:
             OutputError: the output cannot be kept.
         """
         captures: dict[Key, tuple[Capture, Capture]] = {}
-        firsts: dict[Key, int] = {}
         held = 0
         async for number, key, event in self._events():
             both = captures.setdefault(key, (Capture(output_limit), Capture(output_limit)))
-            firsts.setdefault(key, number)
             if isinstance(event, Piece):
                 both[event.stream - 1].feed(event.data)
                 held += len(event.data)
+                if held > self._spool // 2:
+                    held = 0
+                    self._firsts.clear()
+                else:
+                    self._firsts.setdefault(key, number)
                 self._grant(key, len(event.data))
+                self._acknowledge(number)
             else:
+                self._handed = number, key, event
                 yield _with_output(event, both)
-                del captures[key], firsts[key]
-                self._close(key)
-            if held > self._spool // 2:
-                held = 0
-                firsts.clear()
-            self._acknowledge(min([number, *[first - 1 for first in firsts.values()]]))
+                del captures[key]
+                self.taken()
 
     async def _events(self) -> AsyncIterator[tuple[int, Key, Piece | Ended]]:
         session = self._session
@@ -310,11 +324,13 @@ class Attached:
     def _on_used(self, number: int, key: Key, event: Piece | Ended) -> None:
         """Whoever asked is done with it."""
         if isinstance(event, Ended):
+            self._firsts.pop(key, None)
             self._close(key)
         else:
             self._grant(key, len(event.data))
             self._untold += len(event.data)
-        self._acknowledge(number, now=not self._waiting or self._untold > _ACKNOWLEDGE)
+        now = isinstance(event, Ended) or not self._waiting or self._untold > _ACKNOWLEDGE
+        self._acknowledge(number, now=now)
 
     def _close(self, key: Key) -> None:
         del self._open[key]
@@ -333,7 +349,7 @@ class Attached:
             session.send(frames.pack_numbered(frames.CREDIT, *key, frames.NUMBER.pack(more)))
 
     def _acknowledge(self, used: int, *, now: bool = True) -> None:
-        self._used = max(self._used, used)
+        self._used = max(self._used, min([used, *[first - 1 for first in self._firsts.values()]]))
         if now and self._used > self._told and self._session is not None:
             self._told, self._untold = self._used, 0
             self._session.acknowledge(self._used)

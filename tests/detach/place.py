@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -160,7 +161,13 @@ class Place:
         for line in self.lines:
             line.cut()
             line.process.wait()
-        eventually_sync(lambda: not self.directories, 20, lambda: f"left: {self.directories}")
+        try:
+            eventually_sync(lambda: not self.directories, 20, lambda: f"left: {self.directories}")
+        except AssertionError:
+            for note in self.home.glob(".cache/warmshell/*/info.json"):
+                with contextlib.suppress(OSError):
+                    os.kill(json.loads(note.read_text())["pid"], signal.SIGTERM)
+            raise
 
     @property
     def directories(self):

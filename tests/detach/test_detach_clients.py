@@ -18,9 +18,10 @@ from warmshell.command import Command
 from warmshell.errors import ConnectError, ShellLost
 from warmshell.location import Location
 from warmshell.protocol import frames
+from warmshell.server import pack
 from warmshell.server.rendezvous import sweep
-from warmshell.shell.detachable import SessionLeft
-from warmshell.shell.session import Gone
+from warmshell.shell.detachable import Detach, DetachableSession, SessionLeft
+from warmshell.shell.session import Gone, new_token
 from warmshell.testing.waiting import eventually
 
 from .place import FarPlace
@@ -132,14 +133,16 @@ async def test_a_client_that_is_killed_before_it_was_done_with_a_result(place, t
         (tmp_path / str(number)).touch()
         await running(place, finished=number + 1)
     process = client_process(tmp_path, session, f"true 2; while ! test -e {tmp_path}/2; do sleep 0.01; done")
-    for _ in range(3):
-        line = (await asyncio.to_thread(process.stdout.readline)).decode()
-        texts[line[5]] = line.rstrip().endswith("True")
-    assert texts == {"0": False, "1": False, "2": False}
-    await running(place, finished=1)  # it asked for the third, and so has said that it was done with the others
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        for _ in range(3):
+            line = (await asyncio.to_thread(process.stdout.readline)).decode()
+            texts[line[5]] = line.rstrip().endswith("True")
+        assert texts == {"0": False, "1": False, "2": False}
+        await running(place, finished=1)  # it asked for the third, and so has said that it was done with the others
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     (tmp_path / "3").touch()
     async with place.attach(session) as client:
         ends = {end.command.text[5]: end.again async for end in client.results()}
@@ -430,3 +433,49 @@ async def test_what_was_never_sent_has_certainly_not_started(place, tmp_path):
     assert lost.value.started == "yes"
     assert not (tmp_path / "1").exists()
     await session.aclose()
+
+
+async def test_a_client_that_only_waits_fills_no_spool(place, tmp_path, monkeypatch):
+    """Each sign of life has an answer, which is kept until it is acknowledged."""
+    monkeypatch.setattr("warmshell.shell.detachable._BEAT", 0.001)
+    os.mkfifo(tmp_path / "go")
+    session = await left(place, f"echo a; read x <{tmp_path}/go; echo b", spool=65536)
+    async with place.attach(session) as client:
+        ends = asyncio.ensure_future(anext(client.results()))
+        await eventually(lambda: client._session.count > 1500, 60)
+        await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+        assert (await ends).result.stdout == b"a\nb\n"
+        client.taken()
+    assert place.directories == []
+
+
+async def test_leaving_that_is_cancelled_leaves_nothing(place, tmp_path):
+    async with Location(FarPlace(place, lease=None)) as node:
+        there = asyncio.ensure_future(node.run(f"echo $$ >{tmp_path}/pid; exec sleep 1000"))
+        await eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        (info,) = await place.sessions()
+        os.kill(info.pid, signal.SIGSTOP)
+        leaving = asyncio.ensure_future(node.detach())
+        await eventually(lambda: node.place.session._parting is not None)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        os.kill(info.pid, signal.SIGCONT)
+    with pytest.raises(ShellLost):
+        await there
+    assert place.directories == []
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+async def test_a_session_does_not_take_the_place_of_another_with_its_id(place):
+    session = await left(place, "echo kept; exec sleep 1000")
+    await kept(place)
+    token = new_token()
+    line = await place.reopen(pack.start_line(token))
+    other = DetachableSession(line, token, "place", reopen=place.reopen, detach=Detach(session=session))
+    with pytest.raises(ConnectError, match="cannot be made detachable"):
+        await other.start(pack.archive(), token="0" * 32)
+    await other.abandon()
+    async with place.attach(session) as client:
+        assert (await anext(client.pieces())).data == b"kept\n"
+        await client.end()

@@ -44,6 +44,11 @@ def _tell(sentence: str) -> None:
     write_out(2, f"warm: {sentence}\n".encode("utf-8", "surrogateescape"))
 
 
+def _plain(command: str, most: int = 100) -> str:
+    """A command as text that does nothing to a terminal."""
+    return "".join(char if char.isprintable() else " " for char in readable(command, most))
+
+
 # -- attach ------------------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +93,7 @@ async def _shown(client: Attached) -> int:
 def _tell_missed(command: Earlier) -> None:
     if any(command.missed):
         what = "bytes of standard output and {} of standard error were taken by an earlier client"
-        _tell(f"{command.missed[0]} {what.format(command.missed[1])}: {readable(command.text)}")
+        _tell(f"{command.missed[0]} {what.format(command.missed[1])}: {_plain(command.text)}")
 
 
 async def _write(writer: Writer, client: Attached, piece: Piece) -> None:
@@ -105,7 +110,7 @@ async def _write(writer: Writer, client: Attached, piece: Piece) -> None:
 
 def _status(ended: Ended) -> int:
     if ended.again:
-        _tell(f"an earlier client may have shown this already: {readable(ended.command.text)}")
+        _tell(f"an earlier client may have shown this already: {_plain(ended.command.text)}")
     if isinstance(ended.error, CommandTimeout):
         _tell(str(ended.error))
         return TIME_IS_OVER
@@ -171,5 +176,5 @@ def _row(info: SessionInfo) -> tuple[str, ...]:
     lease = "-" if info.left is None else f"{info.left:.0f} s"
     client = "yes" if info.attached else "-"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.began))
-    last = "".join(char if char.isprintable() else " " for char in readable(info.last, 60))
+    last = _plain(info.last, 60)
     return (info.id, since, str(info.running), str(info.finished), client, lease, info.location, last)

@@ -34,20 +34,27 @@ class Rendezvous:
 
     Raises:
         OSError: there is no directory where it could be.
+        ValueError: there is such a session.
     """
 
     def __init__(self, session: str) -> None:
         problem: OSError = OSError("no directory for sessions")
         for base in _places():
+            self.directory = os.path.join(base, session)
             try:
                 _own(base)
                 sweep(base)
-                self.directory = os.path.join(base, session)
+                if os.path.lexists(self.directory):
+                    raise ValueError(f"there is a session {session} already")
                 os.mkdir(self.directory, 0o700)
-                self.listener = _listen(self.directory)
-            except OSError as error:  # no home, a full disk, a file system without sockets
+            except OSError as error:  # no home, a full disk
                 problem = error
-                _remove(os.path.join(base, session))
+                continue
+            try:
+                self.listener = _listen(self.directory)
+            except OSError as error:  # a file system without sockets
+                problem = error
+                _remove(self.directory)
             else:
                 return
         raise problem

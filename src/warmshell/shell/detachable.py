@@ -77,6 +77,7 @@ class DetachableSession(Session):
         detach_options: how it outlives its connection.
         again: the number of frames that an earlier client may have made use of.
         on_attached: told what the far end says when it is taken over, before anything else arrives.
+        on_other: told of frames that are about no subshell, if nothing is acknowledged by itself.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class DetachableSession(Session):
         self._passed = 0
         self._paused = self._delivered = False
         self.on_attached: Callable[[dict[str, Any]], None] = _ignore
+        self.on_other: Callable[[], None] = _ignore
         self._on_lease(detach.lease)
         self.again = 0
 
@@ -300,6 +302,8 @@ class DetachableSession(Session):
             self._on_frame(kind, number, payload)
             if self._acknowledges:
                 self._owe(due)
+            elif kind == frames.CONTROL:
+                self.on_other()
 
     @property
     def count(self) -> int:
@@ -414,11 +418,18 @@ class DetachableSession(Session):
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await self._part(used)
-        except TimeoutError:
-            raise ConnectError("the session does not let its client go", location=self._location) from None
-        finally:
-            self._lose("the session was left")
-            await super().aclose()
+        except asyncio.CancelledError:  # it was not left, and is ended with what it belongs to
+            self._parting = None
+            self._closing = False
+            if not self._connected and self.lost is None:
+                self._task(self._reconnect("the connection has ended"))
+            raise
+        except (WarmshellError, OSError, TimeoutError) as error:
+            await self.abandon()
+            why = str(error) or "it does not answer"
+            name = self.detach_options.session
+            raise ConnectError(f"what the session {name} does is not certain: {why}", location=self._location) from None
+        await self.abandon()
 
     async def _part(self, used: int) -> None:
         if self.lost is not None:
@@ -438,7 +449,7 @@ class DetachableSession(Session):
                 return
 
 
-def _ignore(_message: dict[str, Any]) -> None:
+def _ignore(*_: object) -> None:
     """Nobody wants to know."""
 
 
