@@ -17,6 +17,7 @@ from warmshell.transfer.ends import Receiver, Sender, closed
 from warmshell.transfer.options import Copied, Options, Remote, Source, Spot, Where, path_of
 from warmshell.transfer.progress import Meter
 from warmshell.transfer.relay import relay, told
+from warmshell.transfer.resume import copy_file
 from warmshell.transfer.site import look, site_of, totals
 from warmshell.transfer.within import copy_within, is_same
 
@@ -101,7 +102,9 @@ class Copy:
             if found is not None:
                 (near if same else far).append((spot, found))
         await asyncio.gather(*[self._within(sources, spot, found) for spot, found in near])
-        if far:
+        if self._options.resume:
+            sources, far = await self._resumed(sources, far)
+        if far and sources:
             await self._send(sources, far)
         self._meter.next()
 
@@ -155,6 +158,26 @@ class Copy:
             self._meter.is_expected()
         except (WarmshellError, OSError) as error:
             self._failures[str(spot)] = error
+
+    async def _resumed(
+        self, sources: list[Source], far: list[tuple[Spot, Plan]]
+    ) -> tuple[list[Source], list[tuple[Spot, Plan]]]:
+        """Copy files one by one, as far as they are not there yet; what is left to send."""
+        files = [number for number, source in enumerate(sources) if source.kind == "file"]
+        for spot, found in far:
+            for number in files:
+                try:
+                    where, step = found.directory, found.steps[number]
+                    await copy_file(sources[number], spot.location, where, step, self._meter)
+                except (WarmshellError, OSError) as error:
+                    self._failures[str(spot)] = error
+                self._meter.next()
+        rest = [number for number in range(len(sources)) if number not in files]
+        return [sources[number] for number in rest], [
+            (spot, replace(found, steps=tuple(found.steps[number] for number in rest)))
+            for spot, found in far
+            if str(spot) not in self._failures
+        ]
 
     async def _send(self, sources: Sequence[Source], far: Sequence[tuple[Spot, Plan]]) -> None:
         """Send one archive to all destinations that are elsewhere."""

@@ -244,6 +244,82 @@ class Receiver(_End):
             await _stopped(pump)
 
 
+class FileSender(_End):
+    """Sends a file from an offset on.
+
+    Args:
+        source: the file.
+        offset: how many bytes are left out.
+    """
+
+    def __init__(self, source: Source, offset: int) -> None:
+        super().__init__(source.location)
+        self._words = [source.directory, b"%d" % (offset + 1), b"./" + source.sent]
+
+    async def open(self) -> None:
+        """Begin to send."""
+        process = await self._begin([b"sh", b"-c", scripts.SEND_FILE.encode(), b"sh", *self._words])
+        await process.stdin.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self._process is not None and (data := await self._process.stdout.receive(PIECE)):
+            yield data
+
+    async def check(self) -> None:
+        """Wait for its end, if it is at its end.
+
+        Raises:
+            CopyError: it could not be read.
+        """
+        if self._process is not None and await self._process.stdout.receive(1):
+            return  # it has grown
+        status, said = await self._ended()
+        if status:
+            raise CopyError(f"the source could not be read: {said}", location=self.location.name)
+
+
+class FileReceiver(_End):
+    """Appends to a file.
+
+    Args:
+        location: where it is.
+        directory: its directory.
+        name: its name there.
+
+    Attributes:
+        lives: whether it takes more.
+    """
+
+    def __init__(self, location: Location, directory: bytes, name: bytes) -> None:
+        super().__init__(location)
+        self._where = [directory, name]
+        self.lives = True
+
+    async def open(self) -> None:
+        """Be ready for bytes."""
+        await self._begin([b"sh", b"-c", scripts.RECEIVE_FILE.encode(), b"sh", *self._where])
+
+    async def give(self, data: bytes) -> None:
+        """Hand over all of it."""
+        if self._process is not None and self.lives:
+            try:
+                await self._process.stdin.send(data)
+            except OSError:
+                self.lives = False
+
+    async def check(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            CopyError: it could not be.
+        """
+        if self._process is not None:
+            await self._process.stdin.aclose()
+        status, said = await self._ended()
+        if status or not self.lives:
+            raise CopyError(said or f"it ended with status {status}", location=self.location.name)
+
+
 async def _pumped(source: ByteReceiveStream, sink: ByteSendStream) -> None:
     """Hand on what comes, and the end."""
     with contextlib.suppress(OSError, WarmshellError):

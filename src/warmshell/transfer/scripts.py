@@ -165,6 +165,33 @@ cd -- "$1" && shift || exit
     awk '{ if ($2 != "l") s += $1; n++ } END { printf "%.0f %d\n", s, n }'
 """
 
+_SEND_FILE = r"""
+CDPATH=
+cd -- "$1" && exec tail -c "+$2" -- "$3"
+"""
+
+_RECEIVE_FILE = r"""
+umask 077; CDPATH=
+cd -- "$1" && exec cat >>"./$2"
+"""
+
+# With which program does not matter, as long as both ends have the same one.
+_DIGEST = r"""
+if command -v sha256sum >/dev/null; then d=sha256sum
+elif command -v shasum >/dev/null; then d='shasum -a 256'
+else d=cksum; fi
+echo "${d%% *} $(head -c "$2" "$1" | $d)"
+"""
+
+SEND_FILE: Final = _SEND_FILE
+"""Send a file from a byte on; words: the directory, the number of the byte, the name."""
+
+RECEIVE_FILE: Final = _RECEIVE_FILE
+"""Append standard input to a file; words: its directory, its name."""
+
+DIGEST: Final = _DIGEST
+"""A checksum of the beginning of a file; words: its path, how many bytes."""
+
 LOOK: Final = _LOOK
 """What stands at each of the paths: two letters (itself, what it leads to) and where it leads, ended by NULs."""
 
