@@ -25,6 +25,8 @@ _COMMANDS = {
     "call": ("call", "Run a Python tool warm: its modules stay imported from call to call."),
     "alias": ("call", "Write launchers that run Python tools warm."),
     "coprocess": ("coprocess", "Tools kept running: list, stop, and more."),
+    "ls": ("ls", "List directories, wherever they are."),
+    "cat": ("cat", "Write the contents of files, wherever they are, to standard output."),
     "doctor": ("doctor", "Show what this machine or a location offers, and what is missing."),
     "demo": ("demo", "Run real commands over the standard library, cold and warm, and compare."),
 }
