@@ -27,6 +27,11 @@ _COMMANDS = {
     "coprocess": ("coprocess", "Tools kept running: list, stop, and more."),
     "ls": ("ls", "List directories, wherever they are."),
     "cat": ("cat", "Write the contents of files, wherever they are, to standard output."),
+    "deploy": ("deploy", "Deploy what a file names, and hold it."),
+    "undeploy": ("deploy", "Take down what is held."),
+    "status": ("deploy", "Show deployments, their locations, shells and subshells."),
+    "validate": ("schema", "Say what is wrong with a deployment file, and where."),
+    "schema": ("schema", "Print the JSON Schema of deployment files."),
     "doctor": ("doctor", "Show what this machine or a location offers, and what is missing."),
     "demo": ("demo", "Run real commands over the standard library, cold and warm, and compare."),
 }
@@ -57,7 +62,7 @@ class LazyGroup(click.Group):
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="A location is a URL such as local: (the default). See 'warm COMMAND --help'.",
+    epilog="A location is a URL such as local: (the default), or a name of a deployment. See 'warm COMMAND --help'.",
 )
 @click.version_option(__version__, prog_name="warm")
 def warm() -> None:

@@ -14,13 +14,13 @@ from asyncio.subprocess import STDOUT
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from warmshell.command import Word, Words, to_bytes
 from warmshell.connector import available
 from warmshell.connector.available import AvailableLocation
 from warmshell.connector.job import Streams, job_command, run_job
-from warmshell.connector.lifecycle import LifeCycle
+from warmshell.connector.lifecycle import LifeCycle, State
 from warmshell.connector.warm import Make, WarmLocations
 from warmshell.errors import CommandTimeout, ConnectError, LocationError, ShellLost, WarmshellError
 from warmshell.location import Location
@@ -132,6 +132,10 @@ class Connector(ABC):
     async def take_down(self, external: bool) -> None:
         """Undo :meth:`bring_up`, also if that has failed half-way. Locations have been closed by then."""
         del external
+
+    def held(self) -> dict[str, Any]:
+        """The options by which another process reaches, as an external deployment, what this one has deployed."""
+        return {}
 
     def template(self, service: str | None) -> str | None:
         """The text that jobs of a service are put into, or ``None``."""
@@ -266,6 +270,16 @@ class Connector(ABC):
             slots=member.slots if member.slots is not None else max(1, int(hardware.cores)),
             local=member.local, wraps=member.wraps,
         )  # fmt: skip
+
+    @property
+    def state(self) -> State:
+        """Where in its life the deployment is."""
+        return self._life.state
+
+    @property
+    def connected(self) -> dict[str, Location]:
+        """The locations that are warm now, by name."""
+        return self._warm.ready
 
     @property
     def away(self) -> dict[str, WarmshellError]:

@@ -34,7 +34,7 @@ class CommandOptions(Options):
         deploy: words or a script that bring it up, at the location around; with ``{location}`` once for each
         undeploy: the same to take it down
         locations: the names of its locations, or a script that prints them, a line each; by default there is one in
-            each location around
+            each location around, with its name, or with that of the deployment where there is only one
         deployTimeout: seconds that deploy and undeploy may take
         connectTimeout: seconds within which a shell inside has to answer
         server: whether to use the session server where there is a Python
@@ -163,7 +163,12 @@ class CommandConnector(ConnectorWrapper):
         if _LOCATION.decode() in text and names is not None and not isinstance(names, str):
             member = await self.one_around()
             return [(member, name) for name in names]
-        return [(member, member.name) for member in await self.around()]
+        return self._in_each(await self.around())
+
+    def _in_each(self, members: Sequence[Member]) -> list[tuple[Member, str]]:
+        """The locations that there are if none are named: one in each."""
+        alone = self.deployment_name if len(members) == 1 else None
+        return [(member, alone or member.name) for member in members]
 
     async def _act(self, member: Member, name: str, what: Words, doing: str) -> None:
         place = _LOCATION.decode()
@@ -180,7 +185,7 @@ class CommandConnector(ConnectorWrapper):
             raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a command has none")
         names = self._options.locations
         if names is None:
-            return [self._member(member.name, member) for member in await self.around()]
+            return [self._member(name, member) for member, name in self._in_each(await self.around())]
         around = await self.one_around()
         if isinstance(names, str):
             result = await self.act(around, names, "locations", self._options.deployTimeout)

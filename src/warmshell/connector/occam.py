@@ -155,6 +155,9 @@ class OccamConnector(ConnectorWrapper):
             *[self.act(around, ["occam-kill", name], f"occam-kill {name}", ACT_SECONDS / 10) for _, name in containers]
         )
 
+    def held(self) -> dict[str, Any]:
+        return {"containers": [name for _, name in self._containers]}
+
     # -- locations --------------------------------------------------------------------------------------------------
 
     async def places(self, service: str | None = None) -> Sequence[Member]:

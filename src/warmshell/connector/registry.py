@@ -89,9 +89,33 @@ def parse(where: str, options: dict[str, Any]) -> tuple[Place, dict[str, Any]]:
     """
     url = f"{where}:" if where in _SCHEMES else where
     scheme, colon, _ = url.partition(":")
-    known = ", ".join(f"{name}:" for name in _SCHEMES)
+def is_url(where: str) -> bool:
+    """Whether a word is a URL of a kind known here, or looks like one of another kind."""
+    return where in _SCHEMES or ":" in where.partition("/")[0] or not where
+
+
+def known_schemes() -> str:
+    """The kinds of URLs, for people."""
+    return ", ".join(f"{name}:" for name in _SCHEMES)
+
+
+def common(options: dict[str, Any], what: str) -> dict[str, Any]:
+    """The options that every location has, checked.
+
+    Raises:
+        LocationError: another one, or one with a bad value.
+    """
+    for name in options:
+        if name not in _COMMON:
+            raise LocationError(f"{what}: has no option {name!r} beside those of its file",
+                                hint="it has " + ", ".join(_COMMON))  # fmt: skip
+    _check(options)
+    return options
+
+
     if not colon or scheme not in _SCHEMES:
-        raise LocationError(f"unknown location {where!r}", hint=f"a location is a URL of a kind known here: {known}")
+        hint = f"a location is a URL of a kind known here: {known_schemes()}"
+        raise LocationError(f"unknown location {where!r}", hint=hint)
     make, own = _SCHEMES[scheme]
     merged = {**_query(url, {**_COMMON, **own}), **options}
     for name in merged:

@@ -90,6 +90,12 @@ class WarmLocations:
         """Those that are connected, or about to be."""
         return list(self._tasks)
 
+    @property
+    def ready(self) -> dict[str, Location]:
+        """Those that are connected."""
+        done = {name: task for name, task in self._tasks.items() if task.done() and not task.cancelled()}
+        return {name: task.result() for name, task in done.items() if task.exception() is None}
+
     async def aclose(self) -> None:
         """Close them all, at once."""
         self._closed = True

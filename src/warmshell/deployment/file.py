@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warmshell.deployment import types
-from warmshell.deployment.typed import Problem, check, check_object, object_schema, schema, unknown_key
+from warmshell.deployment.typed import Definitions, Problem, check, check_object, object_schema, schema, unknown_key
 from warmshell.errors import LocationError
 from warmshell.marked_yaml import Marked, Path, read
 
@@ -249,20 +249,24 @@ def find(given: str | None = None) -> str | None:
 
 def file_schema() -> dict[str, Any]:
     """The JSON Schema of deployment files, for editors: with the options of every type known here."""
-    entry = object_schema(Entry)
+    definitions: Definitions = {}
+    entry = object_schema(Entry, definitions)
     names = types.known()
     entry["properties"]["type"] = {**entry["properties"]["type"], "enum": names}
-    entry["allOf"] = [_of_type(name) for name in names]
+    entry["allOf"] = [_of_type(name, definitions) for name in names]
+    deployments = {"type": "object", "additionalProperties": entry}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Deployments of Warmshell",
-        "type": "object", "properties": {"deployments": {"type": "object", "additionalProperties": entry}},
-        "required": ["deployments"],
+        "type": "object", "properties": {"deployments": deployments}, "required": ["deployments"],
+        "$defs": definitions,
     }  # fmt: skip
 
 
-def _of_type(name: str) -> dict[str, Any]:
+def _of_type(name: str, definitions: Definitions) -> dict[str, Any]:
     options = types.options_class(name)
-    then: dict[str, Any] = {} if options is None else {"properties": {"config": schema(options)}}
-    if options is not None and then["properties"]["config"].get("required"):
-        then["required"] = ["config"]
+    then: dict[str, Any] = {}
+    if options is not None:
+        then["properties"] = {"config": schema(options, definitions)}
+        if "required" in definitions[options.__name__]:
+            then["required"] = ["config"]
     return {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then}

@@ -195,26 +195,36 @@ _JSON: dict[Any, dict[str, Any]] = {
 }  # fmt: skip
 
 
-_SCHEMAS: dict[Any, Callable[[Sequence[Any]], dict[str, Any]]] = {
-    Literal: lambda choices: {"enum": list(choices)},
-    list: lambda kinds: {"type": "array", "items": schema(kinds[0])},
-    dict: lambda kinds: {"type": "object", "additionalProperties": schema(kinds[1])},
-}
+Definitions = dict[str, dict[str, Any]]
 
 
-def schema(kind: Any) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a type."""
+def schema(kind: Any, definitions: Definitions) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a type.
+
+    Args:
+        kind: the type.
+        definitions: gets the schemas of the classes that it refers to, which belong into ``$defs``.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return {**schema(arguments[0]), **_limit(arguments[1])}
+        return {**schema(arguments[0], definitions), **_limit(arguments[1])}
     if origin in (Union, types.UnionType):
-        kinds = [schema(argument) for argument in arguments]
-        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
-    if origin in _SCHEMAS:
-        return _SCHEMAS[origin](arguments)
+        return {"anyOf": [schema(argument, definitions) for argument in arguments]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (list, dict):
+        items = schema(arguments[-1], definitions)
+        return {"type": "array", "items": items} if origin is list else _object_of(items)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return object_schema(kind)
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}  # known by now, as it may refer to itself
+            definitions[kind.__name__] = object_schema(kind, definitions)
+        return {"$ref": f"#/$defs/{kind.__name__}"}
     return dict(_JSON[kind])
+
+
+def _object_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": items}
 
 
 def _limit(limit: object) -> dict[str, Any]:
@@ -223,12 +233,12 @@ def _limit(limit: object) -> dict[str, Any]:
     return {"minimum": limit.least} if isinstance(limit, AtLeast) else {}
 
 
-def object_schema(kind: type) -> dict[str, Any]:
+def object_schema(kind: type, definitions: Definitions) -> dict[str, Any]:
     """The JSON Schema of a class of options."""
     texts = descriptions(kind)
     properties: dict[str, Any] = {}
     for name, (hint, field) in fields_of(kind).items():
-        entry = schema(hint)
+        entry = schema(hint, definitions)
         if name in texts:
             entry["description"] = texts[name]
         if field.default is not dataclasses.MISSING and field.default is not None:

@@ -34,9 +34,14 @@ main(options)
 
 CHECK = (
     "import sys,os,zlib,json,select,fcntl,resource,_thread;select.epoll;os.pipe2;os.posix_spawn;"
-    "os.close(os.open(os.path.join(os.sep,os.curdir),0));print(sys.executable)"
+    "os.close(os.open(os.path.join(os.sep,os.curdir),0));"
+    "1/(int(os.readlink(bytes((47,112,114,111,99,47,115,101,108,102))))==os.getpid());print(sys.executable)"
 )
-"""Prints where a suitable Python is, without a quote; anything less has no ``posix_spawn`` (3.8) or no ``epoll``."""
+"""Prints where a suitable Python is, without a quote; anything less has no ``posix_spawn`` (3.8) or no ``epoll``.
+
+Nor is one suitable where ``/proc`` is missing, or tells of another PID namespace than the one it is in: processes there
+could neither be given pipes nor be ended.
+"""
 
 OPTIONS_FOLLOW = 1 << 31
 """Added to the length of the archive when ``u32 length · JSON`` follows it: options that are needed from the start."""

@@ -1,0 +1,76 @@
+"""A connector that is deployed when it is first used."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from warmshell.connector.base import Connector, Member
+
+_LIFE = ("deploy", "undeploy", "bring_up", "take_down")
+
+
+class FutureConnector(Connector):
+    """Stands for a connector that may not be deployed yet, and deploys it when it is first asked for anything.
+
+    All that ask before it is deployed wait for the same attempt, and are told the same cause if it fails; whoever asks
+    after that tries again. ``isinstance`` takes it for its connector's class, whose attributes it has.
+
+    Args:
+        inner: the connector.
+        ready: returns when the connector is deployed.
+    """
+
+    def __init__(self, inner: Connector, ready: Callable[[], Awaitable[None]]) -> None:
+        # Nothing of its own: whatever Connector keeps is looked up in the one that it stands for.
+        self._inner = inner
+        self._ready = ready
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Connector]:  # type: ignore[override]
+        """The class of the connector that it stands for."""
+        return type(self._inner)
+
+    @property
+    def inner(self) -> Connector:
+        """The connector that it stands for, as it is now."""
+        return self._inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_inner", "_ready"):  # a copy without its __init__
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    async def deploy(self, external: bool = False) -> None:
+        """Nothing: it is deployed on first use."""
+
+    async def undeploy(self, external: bool = False) -> None:
+        await self._inner.undeploy(external)
+
+    async def places(self, service: str | None = None) -> Sequence[Member]:
+        await self._ready()
+        return await self._inner.places(service)
+
+    def template(self, service: str | None) -> str | None:
+        return self._inner.template(service)
+
+    def __repr__(self) -> str:
+        return f"<FutureConnector of {self._inner!r}>"
+
+
+def _on_use(name: str) -> Callable[..., Awaitable[Any]]:
+    """The method of this name, once the connector is deployed."""
+
+    @functools.wraps(getattr(Connector, name))
+    async def method(self: FutureConnector, *args: Any, **options: Any) -> Any:
+        await self._ready()
+        return await getattr(self._inner, name)(*args, **options)
+
+    return method
+
+
+for _name, _method in inspect.getmembers(Connector, inspect.iscoroutinefunction):
+    if not (_name.startswith("_") or _name in _LIFE or _name in vars(FutureConnector)):
+        setattr(FutureConnector, _name, _on_use(_name))
