@@ -81,14 +81,6 @@ _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Call
 }
 
 
-def parse(where: str, options: dict[str, Any]) -> tuple[Place, dict[str, Any]]:
-    """The place for a URL, and the options that are the location's own.
-
-    Raises:
-        LocationError: an unknown scheme, a bad URL, an unknown option or a bad value.
-    """
-    url = f"{where}:" if where in _SCHEMES else where
-    scheme, colon, _ = url.partition(":")
 def is_url(where: str) -> bool:
     """Whether a word is a URL of a kind known here, or looks like one of another kind."""
     return where in _SCHEMES or ":" in where.partition("/")[0] or not where
@@ -113,6 +105,14 @@ def common(options: dict[str, Any], what: str) -> dict[str, Any]:
     return options
 
 
+def parse(where: str, options: dict[str, Any]) -> tuple[Place, dict[str, Any]]:
+    """The place for a URL, and the options that are the location's own.
+
+    Raises:
+        LocationError: an unknown scheme, a bad URL, an unknown option or a bad value.
+    """
+    url = f"{where}:" if where in _SCHEMES else where
+    scheme, colon, _ = url.partition(":")
     if not colon or scheme not in _SCHEMES:
         hint = f"a location is a URL of a kind known here: {known_schemes()}"
         raise LocationError(f"unknown location {where!r}", hint=hint)
