@@ -248,16 +248,21 @@ static int directory_of_servers(void) {
     return fd;
 }
 
+static void be_patient(int link, int seconds) { /* 0: for ever */
+    struct timeval patience = {.tv_sec = seconds};
+    setsockopt(link, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    setsockopt(link, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+}
+
 static int connected(int directory, const char *key) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval patience = {.tv_sec = ANSWER_SECONDS};
     struct ucred peer;
     socklen_t length = sizeof peer;
     int link = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s.sock", directory, key);
-    if (link < 0 || setsockopt(link, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) ||
-        setsockopt(link, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) ||
-        connect(link, (struct sockaddr *)&address, sizeof address) ||
+    if (link < 0) slow();
+    be_patient(link, ANSWER_SECONDS);
+    if (connect(link, (struct sockaddr *)&address, sizeof address) ||
         getsockopt(link, SOL_SOCKET, SO_PEERCRED, &peer, &length) || peer.uid != geteuid())
         slow();
     return link;
@@ -349,9 +354,8 @@ static void die_of(int number) {
 }
 
 static void follow(int link) {
-    struct timeval forever = {0};
     long number;
-    setsockopt(link, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever);
+    be_patient(link, 0);
     hand_on();
     send(link, "G", 1, MSG_NOSIGNAL);
     for (;;) switch (answer(link, &number)) {
@@ -416,11 +420,14 @@ int main(int argc, char **argv) {
     if (shape.cold) slow();
     key_of(&shape, &context, key);
     int link = connected(directory, key);
-    send_call(link, key, &context);
     char letter = answer(link, &number);
     if (letter == 'Q') {
-        struct timeval forever = {0};
-        setsockopt(link, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever);
+        be_patient(link, 0);
+        letter = answer(link, &number);
+        be_patient(link, ANSWER_SECONDS);
+    }
+    if (letter == 'R') {
+        send_call(link, key, &context);
         letter = answer(link, &number);
     }
     if (letter != 'P') close(link), slow();

@@ -175,10 +175,13 @@ def attempt(launch: Launch, link: socket.socket, key: str) -> bytes:
     cwd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     lines = Lines(link)
     try:
-        send(link, launch.request(key).encode(), [cwd, 0, 1, 2])
         letter, rest = lines.next()
         if letter == wire.QUEUED:
             link.settimeout(None)
+            letter, rest = lines.next()
+        if letter == wire.READY:
+            link.settimeout(_ANSWER_SECONDS)
+            send(link, launch.request(key).encode(), [cwd, 0, 1, 2])
             letter, rest = lines.next()
     except OSError:  # stuck, or gone
         return wire.COLD

@@ -220,7 +220,7 @@ class Server:
         incoming = Incoming(link)
         self._incoming[link.fileno()] = incoming
         self._poll.register(link, select.POLLIN)
-        self._read(incoming)
+        _say(link, wire.READY + b"\n")
 
     def _read(self, incoming: Incoming) -> None:
         try:

@@ -1,7 +1,8 @@
 """What a client and a server say to each other, without a socket. ``docs/warm-call.md`` has the protocol.
 
 A request is a header, the fields, and descriptors with its first byte: the working directory, then those of 0, 1 and 2.
-An answer is a line: a letter, and what it is about.
+An answer is a line: a letter, and what it is about. The server speaks first: a client sends nothing, and above all no
+descriptors, to a server that does not answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ HEADER = struct.Struct("<4sI")
 LARGEST = 16 * 1024 * 1024
 DESCRIPTORS = 4
 
-QUEUED, STARTED, STATUS, KILLED, STOPPED, REFUSED = b"Q", b"P", b"S", b"K", b"T", b"E"
+QUEUED, READY, STARTED, STATUS, KILLED, STOPPED, REFUSED = b"Q", b"R", b"P", b"S", b"K", b"T", b"E"
 GO = b"G"
 """What the client sends once it has the pid: not before does the tool begin."""
 
