@@ -28,10 +28,13 @@ _LOST = "the connection to the host is lost"
 
 # Processes that carry a tag, the members of a session, those that were found before, and all that descend from them.
 # Without a single quote: the whole is one quoted word.
+# Environments are cut by NUL bytes, behind the first of which busybox's grep looks with "-z" only.
 _SCRIPT = r"""
+_warm_z=
+! printf "a\\0b" | grep -qsz "^b" 2>/dev/null || _warm_z=z
 _warm_look() {
     if test -r /proc/self/stat; then
-        { grep -lsF -e "WARMSHELL_COMMAND=$1" /proc/[0-9]*/environ | sed "s/[^0-9]//g;s/^/T /"
+        { grep "-ls${_warm_z}F" -e "WARMSHELL_COMMAND=$1" /proc/[0-9]*/environ | sed "s/[^0-9]//g;s/^/T /"
           cat /proc/[0-9]*/stat 2>/dev/null | sed "s/^\([0-9]*\) (.*) /S \1 - /"; }
     else
         ps -A -o pid= -o ppid= -o pgid= -o stat= | awk "{print \"S\", \$1, \"-\", \$4, \$2, \$3, \$3}"
