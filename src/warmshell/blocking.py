@@ -45,6 +45,8 @@ from warmshell.process import CHUNK
 if TYPE_CHECKING:
     from warmshell.attached import Earlier, Ended, Piece
     from warmshell.detached import SessionInfo
+    from warmshell.path.blocking import RemotePath
+    from warmshell.path.pure import Part
     from warmshell.pool.pool import Caps
     from warmshell.pool.runner import Runnable
     from warmshell.pool.statistics import Statistics
@@ -194,6 +196,30 @@ class Location(_Open[warmshell.location.Location]):
     def sessions(self) -> list[SessionInfo]:
         """The sessions here that can outlive their client; see :func:`warmshell.sessions`."""
         return self._ask(lambda inner: inner.sessions())
+
+    def path(self, *parts: Part) -> RemotePath:
+        """A path of this location; see :meth:`warmshell.Location.path`."""
+        from warmshell.path.blocking import RemotePath
+
+        return RemotePath(self, *parts)
+
+    @property
+    def inner(self) -> warmshell.location.Location:
+        """The asynchronous twin."""
+        return self._location
+
+    @property
+    def portal(self) -> Portal:
+        """The way to its loop.
+
+        Raises:
+            ClosedError: the location is not open.
+        """
+        return self._here()[0]
+
+    def ask(self, work: Callable[[warmshell.location.Location], Coroutine[Any, Any, T]]) -> T:
+        """Do work with the asynchronous twin, on the loop's thread, and wait for it."""
+        return self._ask(work)
 
     def statistics(self) -> ShellStatistics:
         """How many warm shells there are, and what they do."""

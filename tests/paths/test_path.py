@@ -275,6 +275,16 @@ async def test_the_bug_that_cannot_be(node, tree):
     assert sorted(os.listdir(tree)) == ["a", "rm"]
 
 
+async def test_copies(node, tree):
+    root = path_of(node, tree)
+    (tree / "a b").write_bytes(b"data")
+    await (root / "a b").copy(root / "c'd")
+    assert (tree / "c'd").read_bytes() == b"data"
+    async with warmshell.connect("local:") as here:
+        await (root / "a b").copy(path_of(here, tree / "other"))
+    assert sorted(os.listdir(tree)) == ["a b", "c'd", "other"]
+
+
 async def test_names_without_bytes(node, tree):
     with pytest.raises(ValueError, match="name"):
         await (path_of(node, tree) / "\ud800").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Callable, Generator
-from importlib import import_module
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from warmshell.fileops import Facts, FileOperations
     from warmshell.location import Location
     from warmshell.path.file import Mode, RemoteFile
+    from warmshell.transfer.options import Copied
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -278,9 +278,10 @@ class RemotePath(LocatedPath):
         """Remove it with all that is in it; links are removed, never followed."""
         await self._files.rmtree(bytes(self), missing_ok=missing_ok)
 
-    async def copy(self, target: LocatedPath | Part, **options: Any) -> Any:
+    async def copy(self, target: LocatedPath | Part, **options: Any) -> Copied:
         """Copy it to a path of this or another location; see :func:`warmshell.copy`."""
-        copy = import_module("warmshell.transfer").copy
+        from warmshell.transfer.api import copy
+
         where = target if isinstance(target, LocatedPath) else RemotePath(self.location, target)
         return await copy(self, where, **options)
 

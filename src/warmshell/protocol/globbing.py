@@ -45,6 +45,7 @@ class Pattern:
         self.parts = parts
         self.only_directories = text.endswith("/") or (parts[-1] == "**" and not deep_files)
         self.deep_files = deep_files
+        self._known: dict[frozenset[int], frozenset[int]] = {}
         self.dangling = dangling
         self._matchers = [
             _DEEP if part == "**" else re.compile(fnmatch.translate(part)).match if _MAGIC.search(part) else part
@@ -57,12 +58,17 @@ class Pattern:
 
     def _closed(self, states: Iterable[int]) -> frozenset[int]:
         """With what ``**`` gives when it stands for nothing."""
-        closed = set(states)
+        given = frozenset(states)
+        known = self._known.get(given)  # they are few, the names many
+        if known is not None:
+            return known
+        closed = set(given)
         for state in sorted(closed):
             while state < len(self.parts) and self._matchers[state] is _DEEP:
                 state += 1  # noqa: PLW2901 - the next one follows from it
                 closed.add(state)
-        return frozenset(closed)
+        known = self._known[given] = frozenset(closed)
+        return known
 
     def names(self, states: frozenset[int]) -> list[bytes] | None:
         """The only names that could match here, or None if the directory has to be listed."""
