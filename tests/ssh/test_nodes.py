@@ -211,7 +211,7 @@ async def test_jobs_are_put_into_the_template_of_their_service(lab, tmp_path):
 async def test_one_session_is_enough_for_everything(lab, tmp_path):
     """With a session server, shells and processes of their own share it; a copy does not hang behind a shell."""
     name = lab.host("one", "MaxSessions 1")
-    async with cluster(lab, [name], maxConcurrentSessions=2, maxConnections=1) as connector:
+    async with cluster(lab, [name], maxConcurrentSessions=1, maxConnections=1) as connector:
         shell = await connector.get_shell(["sh"], name)
         await shell.run("x=1")
         node = await connector.location(name)
@@ -219,6 +219,9 @@ async def test_one_session_is_enough_for_everything(lab, tmp_path):
             await first.stdin.send(b"1")
             await second.stdin.send(b"2")
             assert (await first.stdout.receive(), await second.stdout.receive()) == (b"1", b"2")
+        await connector.copy_local_to_remote(__file__, str(tmp_path / "copy"), [name])
+        await connector.copy_remote_to_local(str(tmp_path / "copy"), str(tmp_path / "back"), name)
+        assert (tmp_path / "back").read_bytes() == Path(__file__).read_bytes()
         assert len(lab.connections(name)) == 1
 
 

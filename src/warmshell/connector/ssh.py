@@ -87,6 +87,10 @@ class SshPlace(FarPlace):
         sessions: int = self._options["sessions"] or USUAL_SESSIONS
         return max(1, connections * sessions - 2)  # one is the keeper's, one is left for processes of their own
 
+    @property
+    def has_more_channels(self) -> bool:
+        return (self._options["connections"], self._options["sessions"]) != (1, 1)
+
     async def channel(self) -> SshChannel:
         return await self._channel(terminal=False)
 

@@ -245,7 +245,14 @@ class FarPlace(Place):
     async def open_bulk(self, command: Command) -> Process:
         """On a channel of its own: what goes through a session is handled by the server once more."""
         await self._connected()
-        return await (self.open(command) if command.pty else self._open_on_channel(command, None))
+        if command.pty or (self._session is not None and not self.has_more_channels):
+            return await self.open(command)
+        return await self._open_on_channel(command, None)
+
+    @property
+    def has_more_channels(self) -> bool:
+        """Whether there can be a channel beside that of the session."""
+        return True
 
     async def _open_on_channel(self, command: Command, size: tuple[int, int] | None) -> Process:
         channel = await (self.channel() if size is None else self.terminal())
