@@ -191,6 +191,7 @@ class Location(_Open[warmshell.location.Location]):
 
     def detach(self, what: Words | str | Command | None = None, **options: Any) -> str:
         """Leave its session to go on without a client; see :meth:`warmshell.Location.detach`."""
+        _take_stdin(options)
         return self._ask(lambda inner: inner.detach(what, **options))
 
     def sessions(self) -> list[SessionInfo]:

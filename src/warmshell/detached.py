@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from warmshell import remembered
 from warmshell.attached import Attached
 from warmshell.command import Command, Words
-from warmshell.connector.registry import parse
+from warmshell.connector import connect
 from warmshell.errors import ClosedError, ConnectError, NotSupported, ProgramNotFound, WarmshellError, WorkdirNotFound
 from warmshell.location import make_command
 from warmshell.server import pack
-from warmshell.shell.detachable import DetachableSession
+from warmshell.shell.detachable import DetachableSession, detach_of
 from warmshell.shell.server_lane import ServerLane
 from warmshell.shell.session import new_token
 from warmshell.shield import shielded
@@ -66,14 +66,14 @@ def attach(session: str, on: str | None = None, **options: Any) -> Attached:
 
     Args:
         session: its id.
-        on: the URL of its location; by default the one that this account remembers on this machine.
+        on: the URL of its location, or a deployment's name; by default what this account remembers on this machine.
         **options: those of :func:`warmshell.connect`.
 
     Raises:
         LocationError: it is no id, its location is not known, or is none.
     """
-    place, _ = parse(remembered.recall(session) if on is None else on, options)
-    return Attached(place, remembered.checked(session))
+    where = remembered.recall(session) if on is None else on
+    return Attached(connect(where, **options).place, remembered.checked(session))
 
 
 async def end_session(session: str, on: str | None = None, **options: Any) -> None:
@@ -98,7 +98,7 @@ async def sessions(where: str = "local:", **options: Any) -> list[SessionInfo]:
     Raises:
         ConnectError: it cannot be reached, or has no Python.
     """
-    place, _ = parse(where, options)
+    place = connect(where, **options).place
     try:
         await place.reach()
         return await sessions_at(place)
@@ -141,13 +141,17 @@ def _info(fields: dict[str, Any], location: str) -> SessionInfo:
 # -- leaving -----------------------------------------------------------------------------------------------------------
 
 
-async def leave(location: Location, shell: str, what: Words | str | Command | None, options: dict[str, Any]) -> str:
+async def leave(
+    location: Location, shell: str, what: Words | str | Command | None, lease: float | None, options: dict[str, Any]
+) -> str:
     """What :meth:`warmshell.Location.detach` does."""
     session = location.place.session
     if not isinstance(session, DetachableSession):
         raise NotSupported(
             "this location has no session that could be left", location=location.name, hint="connect with detach="
         )
+    if lease is not None:
+        detach_of(lease)
     if session.lost is not None:
         raise ClosedError(f"the session is gone: {session.lost}", location=location.name)
     used = None
@@ -162,7 +166,7 @@ async def leave(location: Location, shell: str, what: Words | str | Command | No
     session_id = session.detach_options.session
     remembered.remember(session_id, remembered.url(*location.place.address))
     try:
-        await session.leave(used)
+        await session.leave(used, lease)
     except WarmshellError:
         if what is not None:
             raise

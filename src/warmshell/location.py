@@ -353,7 +353,9 @@ class Location:
         """The shell was closed."""
         self._open.discard(shell)
 
-    async def detach(self, what: Words | str | Command | None = None, **options: Any) -> str:
+    async def detach(
+        self, what: Words | str | Command | None = None, *, lease: float | None = None, **options: Any
+    ) -> str:
         """Leave the session of this location to go on without a client, and close the location.
 
         For one that was connected with ``detach=``. What runs in it goes on, though nobody here waits for it any more;
@@ -361,6 +363,7 @@ class Location:
 
         Args:
             what: a command to start last, as for :meth:`run`; all of its output is kept.
+            lease: seconds that it lasts from now on without a client, ``inf`` for ever; by default as it was.
             **options: those of :class:`~warmshell.Command`, but for ``user``, ``pty`` and input from a source.
 
         Returns:
@@ -373,7 +376,7 @@ class Location:
         from warmshell.detached import leave
 
         self._check_open()
-        session = await leave(self, self._shell, what, options)
+        session = await leave(self, self._shell, what, lease, options)
         await self.aclose()
         return session
 

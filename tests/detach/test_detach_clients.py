@@ -15,7 +15,7 @@ import pytest
 
 from warmshell.attached import Ended
 from warmshell.command import Command
-from warmshell.errors import ConnectError, ShellLost
+from warmshell.errors import ConnectError, LocationError, ShellLost
 from warmshell.location import Location
 from warmshell.protocol import frames
 from warmshell.server import pack
@@ -83,7 +83,8 @@ async def test_output_comes_as_it_is_written(place, tmp_path):
 
 async def test_a_client_that_leaves_hands_over_what_it_has_not_used(place, tmp_path):
     os.mkfifo(tmp_path / "go")
-    session = await left(place, f"echo a; read x <{tmp_path}/go; echo $x; read x <{tmp_path}/go; echo $x; exit 4")
+    os.mkfifo(tmp_path / "on")
+    session = await left(place, f"echo a; read x <{tmp_path}/go; echo $x; read x <{tmp_path}/on; echo $x; exit 4")
     async with place.attach(session) as client:
         events = client.pieces()
         assert (await anext(events)).data == b"a\n"
@@ -92,7 +93,7 @@ async def test_a_client_that_leaves_hands_over_what_it_has_not_used(place, tmp_p
         await events.aclose()
     async with place.attach(session) as client:
         assert client.commands[0].missed == (2, 0)
-        await asyncio.to_thread((tmp_path / "go").write_text, "c\n")
+        await asyncio.to_thread((tmp_path / "on").write_text, "c\n")
         out, _, (end,) = await outputs(client)
     assert (out, end.result.returncode, end.again) == (b"b\nc\n", 4, False)
 
@@ -479,3 +480,18 @@ async def test_a_session_does_not_take_the_place_of_another_with_its_id(place):
     async with place.attach(session) as client:
         assert (await anext(client.pieces())).data == b"kept\n"
         await client.end()
+
+
+async def test_a_lease_that_begins_with_leaving(place, tmp_path):
+    """Until it is left it has a short one, so that a client that is killed before leaves nothing."""
+    node = Location(FarPlace(place, lease=1.0))
+    async with node:
+        session = await node.detach("exec sleep 1000", lease=float("inf"))
+    (info,) = await place.sessions()
+    assert (info.id, info.lease, info.left) == (session, None, None)
+    async with place.attach(session) as client:
+        await client.end()
+    for wrong in (0, -1, 1e12, float("nan")):
+        async with Location(FarPlace(place, lease=1.0)) as node:
+            with pytest.raises((ConnectError, LocationError)):
+                await node.detach(lease=wrong)

@@ -10,12 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import warmshell
 from ssh.lab import Lab
+from ssh.test_conformance import SshPart
 from warmshell.errors import ConnectError, LocationError
+from warmshell.testing.cancelling import Cancelling
+from warmshell.testing.closing import Closing
+from warmshell.testing.timeouts import Timeouts
 from warmshell.testing.waiting import eventually, eventually_sync
 
 Warm = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -203,3 +208,10 @@ def test_what_is_no_session(lab: Lab, state: Path) -> None:
     for session in ("", "x", "../../etc", "a" * 65, "abcdefg\n"):
         with pytest.raises(LocationError):
             warmshell.attach(session, on=at(lab))
+
+
+class TestSshDetached(SshPart, Closing, Timeouts, Cancelling):
+    """What a session that can be left does differently when it is not: nothing."""
+
+    def connect(self, **options: Any) -> warmshell.Location:
+        return super().connect(detach=60, **options)

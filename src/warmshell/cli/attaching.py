@@ -20,7 +20,6 @@ from warmshell.command import Command
 from warmshell.connector import connect
 from warmshell.detached import SessionInfo, attach, end_session, sessions
 from warmshell.errors import CommandTimeout, WarmshellError
-from warmshell.shell.detachable import Detach
 from warmshell.shell.session import Gone
 
 _WRITE_SECONDS = 1.0  # for what is being written when we are told to stop
@@ -29,10 +28,11 @@ _WRITE_SECONDS = 1.0  # for what is being written when we are told to stop
 async def left(request: Request) -> int:
     """Start the command in a session of its own, and leave it."""
     given = parse_qs(request.location.partition("?")[2])
-    own = {} if request.lease is None and "detach" in given else {"detach": Detach(lease=request.lease)}
+    lease = request.lease if request.lease is not None or "detach" in given else float("inf")
+    own = {} if "detach" in given else {"detach": True}  # should we be killed before it is left, it is to end
     command = Command(request.words, timeout=request.timeout, **request.options)
     async with connect(request.location, **own) as node:
-        session = await node.detach(command)
+        session = await node.detach(command, lease=lease)
         name = node.name
     write_out(1, f"{session}\n".encode())
     on = "" if session in remembered.known() else f" --on {request.location!r}"

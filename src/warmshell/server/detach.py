@@ -39,12 +39,24 @@ class Options:
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.session = str(given["session"])
-        self.lease = None if given.get("lease") is None else float(given["lease"])
+        self.lease = lease_of(given.get("lease"))
         self.spool = max(_LEAST_SPOOL, int(given.get("spool", _SPOOL)))
         if not self.session.isalnum() or not self.session.isascii() or not 8 <= len(self.session) <= 64:
             raise ValueError("the id of a session is 8 to 64 letters and digits")
-        if self.lease is not None and not 0 < self.lease <= _MOST_SECONDS:
-            raise ValueError("a lease is a positive number of seconds")
+
+
+def lease_of(given: Any) -> float | None:
+    """A lease as a client says it; ``None``: until somebody ends the session.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given is None:
+        return None
+    lease = float(given)
+    if not 0 < lease <= _MOST_SECONDS:
+        raise ValueError("a lease is a positive number of seconds")
+    return lease
 
 
 def detach(given: dict[str, Any]) -> None:

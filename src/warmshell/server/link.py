@@ -14,6 +14,7 @@ import time
 from warmshell.protocol import frames
 from warmshell.protocol.resume import ReceivedCount, SentLog
 from warmshell.server.commands import Commands
+from warmshell.server.detach import lease_of
 from warmshell.server.ledger import Ledger
 from warmshell.server.loop import Loop
 from warmshell.server.visitor import Visitor
@@ -184,7 +185,7 @@ class Link:
             self.end()
             return
         if message.get("leave") and visitor is self._client:
-            self._on_leave(visitor, message["used"])
+            self._on_leave(visitor, message)
             return
         if visitor.attached or message["session"] != self._options.session:
             raise ValueError("another session, or the same once more")
@@ -198,8 +199,11 @@ class Link:
             self._log.acknowledge(first)
             self._adopt(visitor, first, another=another)
 
-    def _on_leave(self, visitor: Visitor, used: int) -> None:
+    def _on_leave(self, visitor: Visitor, message: dict[str, Any]) -> None:
         """The client goes, and says how many frames it has made use of."""
+        used = int(message["used"])
+        if "lease" in message:
+            self._options.lease = lease_of(message["lease"])
         self._log.acknowledge(used)
         self._on_left(used)
         visitor.farewell(_attach(left=True))

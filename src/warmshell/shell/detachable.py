@@ -355,6 +355,8 @@ class DetachableSession(Session):
     def _lose(self, why: str) -> None:
         super()._lose(why)
         self._connected = False
+        if self._parting is not None and not self._parting.done():
+            self._parting.set_exception(ConnectError(why, location=self._location))
         self._acknowledged.set()
         self._log.close()
 
@@ -403,11 +405,12 @@ class DetachableSession(Session):
         self._lose("the session was let go")
         await super().aclose()
 
-    async def leave(self, used: int | None = None) -> None:
+    async def leave(self, used: int | None = None, lease: float | None = None) -> None:
         """Let the session go on without a client; return when the far end has all that was sent.
 
         Args:
             used: how many of the frames that have arrived this client has made use of; another gets the others. All.
+            lease: another lease than the session has had; ``inf``: none.
 
         Raises:
             ConnectError: it cannot be reached.
@@ -417,7 +420,7 @@ class DetachableSession(Session):
         self.resume()
         try:
             async with asyncio.timeout(_END_SECONDS):
-                await self._part(used)
+                await self._part(used, {} if lease is None else {"lease": None if lease == float("inf") else lease})
         except asyncio.CancelledError:  # it was not left, and is ended with what it belongs to
             self._parting = None
             self._closing = False
@@ -431,7 +434,7 @@ class DetachableSession(Session):
             raise ConnectError(f"what the session {name} does is not certain: {why}", location=self._location) from None
         await self.abandon()
 
-    async def _part(self, used: int) -> None:
+    async def _part(self, used: int, more: dict[str, Any]) -> None:
         if self.lost is not None:
             raise ConnectError(f"the session is gone: {self.lost}", location=self._location)
         for attempt in (1, 2):
@@ -439,7 +442,7 @@ class DetachableSession(Session):
                 await self._stop_tasks()
                 await self._connect_again()
             self._parting = self._loop.create_future()
-            self._say(leave=True, used=used)
+            self._say(leave=True, used=used, **more)
             try:
                 await self._parting
             except ConnectError:
