@@ -354,6 +354,15 @@ async def test_many_at_once(files: FileOperations, tree, kind):
     assert found == [True, False] * 500
 
 
+async def test_much_at_once(files: FileOperations, tree, kind):
+    count = 80 if kind in ("local", "ssh") else 8
+    data = {at(tree, b"%d" % number): os.urandom(256 * 1024) for number in range(count)}
+    await asyncio.gather(*[files.store(path, contents) for path, contents in data.items()])
+    read = await asyncio.gather(*[files.read(path) for path in data])
+    assert read == list(data.values())
+    assert len(os.listdir(tree)) == count
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 async def test_forbidden(open_node, tree, kind, monkeypatch):
     if kind.startswith("ssh"):

@@ -17,7 +17,10 @@ Ask = Callable[..., Awaitable[Any]]
 """Sends one request by its name, and returns the answer; see :mod:`warmshell.server.files`."""
 
 _MOST_ASKED = 256  # requests on their way: a session server keeps no more than a thousand waiting
+_MOST_CONTENTS = 16  # of them with contents, which the far end holds until they have been dealt with
 _AHEAD = 8  # pieces of contents on their way at once, so that a distance costs no time
+
+_WITH_CONTENTS = ("read", "write", "store")
 
 PATHLIB = {"deep_files": sys.version_info >= (3, 13), "dangling": sys.version_info >= (3, 13)}
 """What ``pathlib`` of this Python finds that others do not."""
@@ -35,6 +38,7 @@ class AskedFiles(FileOperations):
         self._ask_far = ask
         self.location = location
         self._room = asyncio.Semaphore(_MOST_ASKED)
+        self._room_for_contents = asyncio.Semaphore(_MOST_CONTENTS)
 
     async def _ask(self, op: str, path: bytes, target: bytes | None = None, **arguments: Any) -> Any:
         """One request about a path.
@@ -47,7 +51,7 @@ class AskedFiles(FileOperations):
         arguments["path"] = checked(path).decode("latin-1")
         if target is not None:
             arguments["target"] = checked(target).decode("latin-1")
-        async with self._room:
+        async with self._room_for_contents if op in _WITH_CONTENTS else self._room:
             try:
                 return await self._ask_far(op, **arguments)
             except Refused as error:
