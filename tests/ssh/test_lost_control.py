@@ -68,6 +68,24 @@ async def test_its_last_deeds_do_not_reach_what_comes_after_it(lab, server, tmp_
         assert (result.stdout, result.returncode) == (b"on\nb\n", 3)
 
 
+async def test_lost_in_the_moment_in_which_a_shell_has_come(lab):
+    async with lab.connect(shells=2) as node:
+        await node.run("true")
+        session = node.place._session
+        ask = session.ask
+
+        async def ask_and_lose(op, **arguments):
+            answer = await ask(op, **arguments)
+            session._on_end()
+            return answer
+
+        session.ask = ask_and_lose
+        lane = await node.lane("sh")
+        assert not lane.alive
+        assert (await asyncio.wait_for(node.run("echo on"), 20)).stdout == b"on\n"
+        await lane.aclose()
+
+
 async def test_lost_again_and_again_nothing_is_kept_of_it(lab, server):
     async with lab.connect(server=server) as node:
         await node.run("true")

@@ -81,8 +81,8 @@ class ServerLane(Lane):
         copied: dict[str, Any] = {} if self._copy_of is None else {"copy_of": self._copy_of}
         answer = await self._session.ask("create_subshell", shell=self._shell, blank=self._blank, **copied)
         self._number = int(answer["subshell"])
-        self._session.attach(self._number, self)
         self.alive = True
+        self._session.attach(self._number, self)
 
     async def copy(self, lane_id: str) -> ServerLane:
         lane = ServerLane(

@@ -279,8 +279,11 @@ class Session:
         return next(self._processes)
 
     def attach(self, number: int, subshell: Subshell) -> None:
-        """Have the frames for a subshell given to it."""
-        self._subshells[number] = subshell
+        """Have the frames for a subshell given to it, and the loss of the session, which may have come already."""
+        if self.lost is not None:
+            subshell.on_lost(self.lost)
+        else:
+            self._subshells[number] = subshell
 
     def detach(self, number: int) -> None:
         """The subshell is gone."""

@@ -77,18 +77,21 @@ _warm_end_all() {
         _warm_end "$_warm_all" 0 5; sleep $pause
     done
 }
+_warm_lives() { # the number alone may be that of another by now
+    case $(cat "/proc/$$/cmdline" || ps -o args= -p $$) in *warmshell-channel*) ;; *) return 1 ;; esac
+}
 _warm_watch() {
     n=0
     trap "n=0" USR1
     trap "kill \"\$s\"; exit" TERM
-    while test "$n" -lt 3; do
+    while test "$n" -lt 3 && _warm_lives; do
         n=$((n + 1))
         sleep "$_warm_pause" & s=$!
         while kill -0 "$s"; do wait "$s"; done
     done
     trap : TERM
     _warm_end_all
-    kill -KILL $$
+    _warm_lives && kill -KILL $$
 }
 _warm_hush() { # those who would report what is ended now as an end of its own: readers, and the shells of lanes
     { _warm_look "$1"
