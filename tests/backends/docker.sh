@@ -70,11 +70,11 @@ python_image() {
     mkdir -p "$root"/{etc,tmp,root,proc,sys,dev,run,usr/bin,usr/lib,usr/lib64}
     chmod 1777 "$root/tmp"
     for name in bin lib lib64; do ln -s "usr/$name" "$root/$name"; done
-    for tool in python3 dash bash tar env cat ls cp mv rm mkdir rmdir ln chmod stat sleep true false echo printf head tail \
-        wc sort find sed grep seq dd touch readlink realpath id kill setsid ps sha256sum tee test uname pwd; do
+    for tool in python3 dash bash tar gzip setsid awk $(dpkg-query -L coreutils findutils grep sed procps 2>/dev/null |
+        sed -n 's|^\(/usr\)\{0,1\}/bin/||p'); do
         [ -x "/usr/bin/$tool" ] || continue
         cp -L "/usr/bin/$tool" "$root/usr/bin/$tool"
-        ldd "/usr/bin/$tool" | grep -o '/[^ ]*'
+        ldd "/usr/bin/$tool" 2>/dev/null | grep -o '/[^ ]*' || true
     done | sort -u | while read -r library; do cp -L --parents "$library" "$root/"; done
     ln -s dash "$root/usr/bin/sh"
     cp -a --parents "$(/usr/bin/python3 -c 'import os; print(os.path.dirname(os.__file__))')" "$root/"

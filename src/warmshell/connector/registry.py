@@ -75,9 +75,18 @@ def _ssh(url: str, options: dict[str, Any]) -> Place:
     return make(url, {**own, "shell": options.get("shell", "sh")})
 
 
+def _container(url: str, options: dict[str, Any]) -> Place:
+    from warmshell.connector.docker_url import make
+
+    own = {name: options.pop(name) for name in list(options) if name in _CONTAINER}
+    return make(url, {**own, "shell": options.get("shell", "sh")})
+
+
 _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Callable[[str], Any]]]] = {
     "local": (_local, _LOCAL),
     "ssh": (_ssh, _SSH),
+    "docker": (_container, _CONTAINER),
+    "podman": (_container, _CONTAINER),
 }
 
 

@@ -19,6 +19,8 @@ _OWN = {
     "local": "warmshell.connector.local_connector:LocalConnector",
     "ssh": "warmshell.connector.ssh_connector:SshConnector",
     "command": "warmshell.connector.command:CommandConnector",
+    "docker": "warmshell.connector.docker:DockerConnector",
+    "podman": "warmshell.connector.docker:PodmanConnector",
     "occam": "warmshell.connector.occam:OccamConnector",
 }
 

@@ -1,0 +1,286 @@
+"""Containers of Docker or Podman, by their command line, at any location where that is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from warmshell.command import Command
+from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.docker_words import (
+    LABEL,
+    DockerOptions,
+    base_words,
+    exec_wrap,
+    run_environment,
+    run_words,
+)
+from warmshell.connector.wrapped import WrappedPlace
+from warmshell.connector.wrapper import ConnectorWrapper, Through
+from warmshell.errors import ConnectError, LocationError, WarmshellError
+from warmshell.guardian import tree
+from warmshell.shield import shielded
+
+if TYPE_CHECKING:
+    from warmshell.location import Location
+    from warmshell.process import Process
+    from warmshell.shell.shells import Limits
+
+_END_SECONDS = 10.0  # for a container to end with its input
+_ASK_SECONDS = 60.0
+_PAUSE = 0.2  # seconds between two looks at a container that tells nothing by itself
+_SAID = 600  # bytes of docker's complaint that are passed on
+
+
+class Container:
+    """One that this client has started.
+
+    Args:
+        name: what it is called.
+        process: the program that stays with it.
+    """
+
+    def __init__(self, name: str, process: Process) -> None:
+        self.name = name
+        self.process = process
+
+
+class DockerConnector(ConnectorWrapper):
+    """Containers that are made from an image, or that run already.
+
+    Args:
+        deployment_name: the deployment's name.
+        config_dir: the directory that relative names of files begin from.
+        connector: the one at whose location ``docker`` is; this machine by default.
+        service: the service of that one.
+        transferBufferSize: bytes of one piece of a stream.
+        shell: the shell for isolated commands.
+        limits: how many warm shells a location has, and for how long.
+        **options: those of :class:`~warmshell.connector.docker_words.DockerOptions`.
+
+    Raises:
+        LocationError: neither an image nor containers are given, or both.
+    """
+
+    config: ClassVar[type] = DockerOptions
+
+    def __init__(
+        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
+        service: str | None = None, transferBufferSize: int = TRANSFER_BUFFER, shell: str = "sh",  # noqa: N803
+        limits: Limits | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            deployment_name, config_dir, connector=connector, service=service,
+            transfer_buffer_size=transferBufferSize, shell=shell, limits=limits,
+        )  # fmt: skip
+        self._options = DockerOptions(**options)
+        if (self._options.image is None) == (self._options.containers is None):
+            raise LocationError(
+                f"{deployment_name}: give either image, to make containers from, or containers, which run already"
+            )
+        self._started: list[Container] = []
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def bring_up(self, external: bool) -> None:
+        await super().bring_up(external)
+        location = await self.connector.location(await self.one_around())
+        if self._options.containers is not None:
+            for name in self._options.containers:
+                await self._check_running(location, name)
+            return
+        if external:
+            raise LocationError(f"{self.deployment_name}: an external deployment names its containers")
+        await self._sweep(location)
+        try:
+            async with asyncio.timeout(self._options.deployTimeout):
+                await asyncio.gather(*[self._launch(location, name) for name in self._names()])
+        except TimeoutError:
+            await shielded(self._end_all())
+            raise ConnectError(
+                f"the containers did not start within {self._options.deployTimeout:g} s", location=self.deployment_name
+            ) from None
+        except BaseException:
+            await shielded(self._end_all())
+            raise
+
+    async def take_down(self, external: bool) -> None:
+        try:
+            await self._end_all()
+        finally:
+            await super().take_down(external)
+
+    def _names(self) -> list[str]:
+        options = self._options
+        name = options.name or f"warm-{secrets.token_hex(6)}"
+        return [name] if options.count == 1 else [f"{name}-{number}" for number in range(1, options.count + 1)]
+
+    async def _launch(self, location: Location, name: str) -> None:
+        hello = secrets.token_hex(8)
+        words = run_words(self._options, name, _this_client(), hello)
+        process = await location.place.open(Command(words, env=run_environment(self._options)))
+        self._started.append(Container(name, process))
+        if self._options.command is None:
+            await self._said(process, hello, words)
+        else:
+            await self._runs(location, name, process, words)
+
+    async def _said(self, process: Process, hello: str, words: Sequence[str]) -> None:
+        """Wait until the container greets; docker says why it does not."""
+        said = b""
+        while hello.encode() not in said:
+            data = await process.stdout.receive()
+            if not data:
+                raise await self._not_started(process, words)
+            said = (said + data)[-_SAID:]
+
+    async def _runs(self, location: Location, name: str, process: Process, words: Sequence[str]) -> None:
+        """Wait until a container that greets nobody runs."""
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            while not await self._is_running(location, name):
+                if ended.done():
+                    raise await self._not_started(process, words)
+                await asyncio.wait([ended], timeout=_PAUSE)
+        finally:
+            ended.cancel()
+
+    async def _not_started(self, process: Process, words: Sequence[str]) -> ConnectError:
+        status = await process.wait()
+        said = process.stderr.rest().decode("utf-8", "replace").strip()[-_SAID:]
+        return ConnectError(
+            f"no container could be started (status {status}): {said or 'without a word'}",
+            command=" ".join(words[:8]) + " …", location=self.deployment_name, hint=_hint(said),
+        )  # fmt: skip
+
+    async def _end_all(self) -> None:
+        started, self._started = self._started, []
+        outcomes = await asyncio.gather(*[self._end(container) for container in started], return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _end(self, container: Container) -> None:
+        """A container ends with its input; one that does not is removed."""
+        process = container.process
+        try:
+            with contextlib.suppress(WarmshellError, OSError):
+                await process.stdin.aclose()
+            if self._options.command is None and self._options.rm:
+                with contextlib.suppress(TimeoutError, WarmshellError):
+                    async with asyncio.timeout(_END_SECONDS):
+                        await process.wait()
+                        return
+            location = await self.connector.location(await self.one_around())
+            await location.run([*base_words(self._options), "rm", "--force", container.name], timeout=_ASK_SECONDS)
+        finally:
+            await process.aclose()
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    async def _inspect(self, location: Location, name: str, template: str) -> str | None:
+        words = [*base_words(self._options), "inspect", "--type=container", f"--format={template}", "--", name]
+        result = await location.run(words, timeout=_ASK_SECONDS)
+        if result.ok:
+            return result.text.strip()
+        said = result.stderr.decode("utf-8", "replace").strip()[-_SAID:]
+        if "no such" in said.lower():
+            return None
+        raise ConnectError(f"docker does not answer: {said}", location=self.deployment_name, hint=_hint(said))
+
+    async def _is_running(self, location: Location, name: str) -> bool:
+        return await self._inspect(location, name, "{{.State.Running}}") == "true"
+
+    async def _check_running(self, location: Location, name: str) -> None:
+        state = await self._inspect(location, name, "{{.State.Status}}")
+        if state is None:
+            raise ConnectError(f"there is no container {name!r}", location=self.deployment_name,
+                               hint=f"`{self._options.program} ps --all` lists those that there are")  # fmt: skip
+        if state != "running":
+            raise ConnectError(f"the container {name!r} does not run: it is {state}", location=self.deployment_name,
+                               hint=f"`{self._options.program} start {name}` starts it")  # fmt: skip
+
+    async def _sweep(self, location: Location) -> None:
+        """Remove what clients of this machine that have ended left behind, because their daemon was lost too."""
+        words = [*base_words(self._options), "ps", "--all", f"--filter=label={LABEL}"]
+        listed = await location.run([*words, f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'], timeout=_ASK_SECONDS)
+        if not listed.ok:
+            said = listed.stderr.decode("utf-8", "replace").strip()[-_SAID:]
+            raise ConnectError(f"docker does not answer: {said}", location=self.deployment_name, hint=_hint(said))
+        dead = [line.split()[0] for line in listed.text.splitlines() if _is_dead(line.partition(" ")[2].strip())]
+        if dead:
+            await location.run([*base_words(self._options), "rm", "--force", *dead], timeout=_ASK_SECONDS)
+
+    # -- locations --------------------------------------------------------------------------------------------------
+
+    async def places(self, service: str | None = None) -> Sequence[Member]:
+        if service is not None:
+            raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a container has none")
+        around = await self.one_around()
+        names = self._options.containers or [container.name for container in self._started]
+        return [
+            Member(name, functools.partial(self._place, name, around.name), hostname=name, wraps=self.seen(around))
+            for name in names
+        ]
+
+    def _place(self, name: str, around: str) -> WrappedPlace:
+        options = self._options
+        return WrappedPlace(
+            name, Through(self.connector, around), exec_wrap(options, name), shell=self._shell, server=options.server,
+            cwd=options.cwd, connect_timeout=options.connectTimeout,
+        )  # fmt: skip
+
+
+class PodmanConnector(DockerConnector):
+    """The same by ``podman``, which takes the same words.
+
+    Args:
+        deployment_name: the deployment's name.
+        config_dir: the directory that relative names of files begin from.
+        **options: those of :class:`DockerConnector`.
+    """
+
+    def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
+        super().__init__(deployment_name, config_dir, **{"program": "podman", **options})
+
+
+def _hint(said: str) -> str | None:
+    """What to do about docker's commonest complaints."""
+    low = said.lower()
+    if "permission denied" in low and ("socket" in low or "daemon" in low):
+        return "this account may not use the daemon's socket: add it to the group that owns it, or use podman"
+    if "cannot connect to the docker daemon" in low or "connection refused" in low:
+        return "start the daemon, or say where it is: host, or DOCKER_HOST"
+    if "no such image" in low or "unable to find image" in low or "not found" in low or "pull access denied" in low:
+        return "check the image's name, and whether this machine can pull it"
+    if "is already in use" in low:
+        return "another container has this name"
+    return None
+
+
+def _this_client() -> str:
+    """Tells this process from all others that this machine ever had."""
+    me = tree.process(os.getpid())
+    return f"{_boot()}:{os.getpid()}:{me.started if me is not None else 0}"
+
+
+def _is_dead(label: str) -> bool:
+    """Whether a label's client was one of this machine that has ended."""
+    boot, _, rest = label.partition(":")
+    pid, _, started = rest.partition(":")
+    if boot != _boot() or not pid.isdigit() or not started.isdigit():
+        return False
+    return not tree.is_alive(int(pid), int(started))
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"
