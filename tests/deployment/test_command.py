@@ -34,6 +34,12 @@ def test_templates(given: Any, made: list[bytes]):
     assert [word.replace(b"'c'", b"c") for word in wrapped] == made
 
 
+def test_what_is_filled_in_is_not_looked_through_again():
+    assert Template(["{location}", "-c", "{line}"], "exec").wrap("{line}")([b"{location}"]) == [
+        b"{line}", b"-c", b"'{location}'",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("given", ["", "  ", [], [""], "a 'b", ["a\0"], ["a", "x{words}"]])
 def test_templates_that_are_none(given: Any):
     with pytest.raises(LocationError):

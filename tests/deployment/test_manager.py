@@ -40,6 +40,14 @@ async def test_what_is_not_lazy_is_deployed_at_once(told: type[Told]):
     assert told.story == ["up a", "down a"]
 
 
+async def test_what_is_wrong_hurts_only_who_uses_it(told: type[Told]):
+    text = "deployments: {a: {type: told, lazy: false}, b: {type: unknown, lazy: false}, c: {type: told}}"
+    async with DeploymentManager(DeploymentFile("f", text)) as manager:
+        assert told.story == ["up a"]
+        with pytest.raises(LocationError, match="'unknown'"):
+            manager.connector("b")
+
+
 async def test_deployed_once_whoever_asks_and_whatever_asks_at_the_same_time(told: type[Told]):
     async with DeploymentManager(chain()) as manager:
         outer, middle = manager.connector("outer"), manager.connector("middle")
@@ -167,8 +175,14 @@ async def test_closed_is_closed(told: type[Told]):
 
 async def test_wrong_deployments_are_refused(told: type[Told]):
     circle = [told_of("a", "b"), told_of("b", "a"), Deployment("c", "local", wraps=Wraps("a")), told_of("d", "none")]
-    manager = DeploymentManager([*circle, Deployment("e", "local", {"nothing": 1})])
-    for name, said in (("a", "wraps itself: a in b in a"), ("c", "wraps no other"), ("d", "'none'"), ("e", "nothing")):
+    wrong = DeploymentManager([Deployment("e", "local", {"nothing": 1})])
+    with pytest.raises(LocationError, match="there is no 'nothing'"):
+        wrong.connector("e")
+    manager = DeploymentManager([*circle, Deployment("e", "local", {"shells": "many"}), Deployment("f", "command")])
+    for name, said in (("e", "e: shells: has to be a whole number"), ("f", "f: 'exec' is missing")):
+        with pytest.raises(LocationError, match=said):
+            manager.connector(name)
+    for name, said in (("a", "wraps itself: a in b in a"), ("c", "wraps no other"), ("d", "'none'")):
         with pytest.raises(LocationError, match=said):
             manager.connector(name)
 

@@ -136,6 +136,10 @@ def test_run_at_a_name(warm: Cli, place: Path):
     assert warm.output("run", "--on", "two/a", "--", "echo", "x") == b"x\n"
     assert log(place) == ["up", "down"]
     assert warm.output("map", "--on", "two/a", "--on", "two/b", "-k", "echo", "{}", ":::", "1", "2") == b"1\n2\n"
+    lines = warm.output("map", "--on", "two", "-j", "1", "-k", "echo", "{}", ":::", "1", "2", "3")
+    assert lines == b"1\n2\n3\n"
+    told = warm.output("map", "--on", "two", "-j", "1", "--json", "true", ":::", "1", "2")
+    assert {json.loads(line)["location"] for line in told.splitlines()} == {"a", "b"}
     assert "is it 'inside'?" in warm.refused("run", "--on", "insde", "--", "true")
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from warmshell.connector import connect
+from warmshell.connector.registry import is_url
 from warmshell.errors import LocationError, ProgramNotFound
 from warmshell.location import Location
 
@@ -27,13 +28,21 @@ async def opened(
     """
     places: list[tuple[Location, int]] = []
     extra = {} if shell is None else {"shell": shell}
-    for url in urls:
+    for url in [each for where in urls for each in await _each(stack, where)]:
         place = connect(url, shells=_shells(url, jobs), **extra)
         if any(place.name == other.name for other, _ in places):
             raise LocationError(f"the location {url!r} is given twice")
         await stack.enter_async_context(place)
         places.append((place, slots_at(jobs, await _processors_at(place))))
     return places
+
+
+async def _each(stack: AsyncExitStack, where: str) -> list[str]:
+    if is_url(where):
+        return [where]
+    from warmshell.deployment.names import each_location
+
+    return await each_location(stack, where)
 
 
 def _shells(url: str, jobs: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from warmshell.shell.shells import Limits
 
 _LOCATION, _WORDS, _LINE = b"{location}", b"{words}", b"{line}"
+_PLACES = re.compile(re.escape(_LOCATION) + b"|" + re.escape(_LINE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +82,16 @@ class Template:
         """What makes the words that run others at a location."""
         name = os.fsencode(location)
 
+        def filled(word: bytes, inside: Sequence[bytes]) -> bytes:  # in one go: neither is looked for in the other
+            return _PLACES.sub(lambda at: name if at[0] == _LOCATION else quote_all(list(inside)), word)
+
         def words(inside: Sequence[bytes]) -> list[bytes]:
             made: list[bytes] = []
             for word in self._words:
                 if word == _WORDS:
                     made += inside
                 else:
-                    made.append(word.replace(_LOCATION, name).replace(_LINE, quote_all(list(inside))))
+                    made.append(filled(word, inside))
             return made
 
         return words

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from warmshell.deployment import status
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _LINE = 4 * 1024 * 1024
 _SOCKET_MOST = 100  # bytes that the name of a socket may have
 _ASK_SECONDS = 10.0
+_LAST_SECONDS = 2.0
+_PAUSE = 0.02  # seconds between two looks whether another has begun
 
 
 def socket_path(file: str, *, make: bool = False) -> str:
@@ -55,6 +58,22 @@ def socket_path(file: str, *, make: bool = False) -> str:
     return os.path.join(own, f"held-{name}")
 
 
+@contextlib.asynccontextmanager
+async def _alone(directory: str) -> AsyncIterator[None]:
+    """Of those that begin to listen there at once, one after another: each looks first whether somebody does."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(fd)
+
+
 class Holder:
     """Holds the deployments of a file, and answers others.
 
@@ -78,11 +97,12 @@ class Holder:
             BusyError: another process holds this file's deployments.
         """
         self._path = socket_path(self._file.path, make=True)
-        if await ask(self._file.path, "ping") is not None:
-            raise BusyError(f"another process holds the deployments of {self._file.path!r}")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-        self._server = await asyncio.start_unix_server(self._accept, self._path, limit=_LINE)
+        async with _alone(os.path.dirname(self._path)):
+            if await ask(self._file.path, "ping") is not None:
+                raise BusyError(f"another process holds the deployments of {self._file.path!r}")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+            self._server = await asyncio.start_unix_server(self._accept, self._path, limit=_LINE)
 
     async def aclose(self) -> None:
         """Listen no more, and remove the socket."""
@@ -91,10 +111,13 @@ class Holder:
         self._server.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
-        for task in self._answering:
+        answering = [task for task in self._answering if not task.done()]
+        if answering:  # who asked for the end is told of it
+            await asyncio.wait(answering, timeout=_LAST_SECONDS)
+        for task in answering:
             task.cancel()
-        if self._answering:
-            await asyncio.wait(self._answering)
+        if answering:
+            await asyncio.wait(answering)
         await self._server.wait_closed()
         with contextlib.suppress(OSError):  # another one's is there, too
             os.rmdir(os.path.dirname(self._path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from warmshell.connector.options import arguments
 from warmshell.deployment import types
 from warmshell.deployment.file import Deployment, DeploymentFile
 from warmshell.deployment.future import FutureConnector
-from warmshell.deployment.typed import fields_of
+from warmshell.deployment.typed import Problem, check, fields_of
 from warmshell.errors import ClosedError, LocationError
 from warmshell.shield import shielded
 
@@ -114,6 +115,8 @@ class DeploymentManager:
     def _make(self, deployment: Deployment, inside: tuple[str, ...]) -> Connector:
         kind: Any = types.connector_class(deployment.type)
         options = types.options_class(deployment.type)
+        if options is not None and (problems := check(dict(deployment.config), options)):
+            raise LocationError(f"{deployment.name}: {_words(problems[0])}", hint=problems[0].hint)
         config = arguments(dict(deployment.config))
         if deployment.workdir is not None and options is not None and "cwd" in fields_of(options):
             config.setdefault("cwd", deployment.workdir)
@@ -212,13 +215,20 @@ class DeploymentManager:
 
     async def __aenter__(self) -> Self:
         try:
-            for name in self.names:
-                if not self.deployment(name).lazy:
-                    await self.deploy(name)
+            for name in self._eager():
+                await self.deploy(name)
         except BaseException:
             await self.aclose()
             raise
         return self
+
+    def _eager(self) -> list[str]:
+        """Those that are not lazy; what is wrong with one is told to whoever uses it."""
+        found: list[str] = []
+        for name in self.names:
+            with contextlib.suppress(LocationError):
+                found += [] if self.deployment(name).lazy else [name]
+        return found
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -233,3 +243,8 @@ class DeploymentManager:
 
 def _wraps(deployment: Deployment, name: str) -> bool:
     return deployment.wraps is not None and deployment.wraps.deployment == name
+
+
+def _words(problem: Problem) -> str:
+    where = ".".join(str(step) for step in (problem.path[:-1] if problem.at_key else problem.path))
+    return f"{where}: {problem.message}" if where else problem.message

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from warmshell.connector.place import Place
-from warmshell.connector.registry import common, known_schemes
+from warmshell.connector.registry import common, is_url, known_schemes
 from warmshell.deployment.file import DEFAULT_NAME, DeploymentFile, find
 from warmshell.deployment.holder import held
 from warmshell.deployment.manager import DeploymentManager
@@ -156,3 +157,24 @@ def named(where: str, options: dict[str, Any], given: str | None = None) -> tupl
             "not here",
         )
     return DeployedPlace(DeploymentFile(path), where), common(options, where)
+
+
+async def each_location(stack: AsyncExitStack, where: str) -> list[str]:
+    """The names of all locations that a name means: those of its deployment, which stays deployed as long as the stack.
+
+    Args:
+        stack: lets go of the deployment.
+        where: ``NAME``, ``NAME/LOCATION``, or a URL, which means itself.
+
+    Raises:
+        WarmshellError: the deployment cannot be deployed.
+    """
+    path = None if is_url(where) or "/" in where else find()
+    if path is None:
+        return [where]
+    file = DeploymentFile(path)
+    file.deployment(where)
+    manager = await _SHARED.take(file)
+    stack.push_async_callback(_SHARED.give_back, file)
+    members = await manager.connector(where).places()
+    return [where] if len(members) == 1 else [f"{where}/{member.name}" for member in members]
