@@ -54,17 +54,27 @@ class Begin:
 
 def be(call: Begin, tool: Tool) -> NoReturn:
     """Become the call, in a fresh fork; never comes back."""
+    take_over(call, tool)
+    tool.run([os.fsdecode(word) for word in call.request.args], call.ended)
+
+
+def take_over(call: Begin, tool: Tool) -> None:
+    """Become the call; comes back when the tool is to begin."""
     try:
-        _take_over(call, tool)
-        call.link.setblocking(True)
-        call.link.sendall(b"%s %d\n" % (wire.STARTED, os.getpid()))
-        if call.link.recv(1) != wire.GO:
-            os._exit(0)
-        call.link.close()
+        if _began(call, tool):
+            return
     except BaseException as error:  # noqa: BLE001 - the tool has not begun: the client may run it cold
         _refuse(call.link, error)
-        os._exit(0)
-    tool.run([os.fsdecode(word) for word in call.request.args], call.ended)
+    os._exit(0)
+
+
+def _began(call: Begin, tool: Tool) -> bool:
+    _take_over(call, tool)
+    call.link.setblocking(True)
+    call.link.sendall(b"%s %d\n" % (wire.STARTED, os.getpid()))
+    said = call.link.recv(1)
+    call.link.close()
+    return said == wire.GO
 
 
 def _refuse(link: socket.socket, error: BaseException) -> None:
@@ -77,8 +87,9 @@ def _refuse(link: socket.socket, error: BaseException) -> None:
 
 
 def _take_over(call: Begin, tool: Tool) -> None:
-    os.setpgid(0, 0)
-    _end_with_the_server(call.guard)
+    if call.guard >= 0:
+        os.setpgid(0, 0)
+        _end_with_the_server(call.guard)
     request = call.request
     for fd in call.close:
         os.close(fd)

@@ -82,9 +82,9 @@ def finish(outcome: Outcome) -> NoReturn:
     status = outcome.status
     threading = sys.modules.get("threading")
     if threading is not None:
-        _guarded(threading._shutdown)
+        guarded(threading._shutdown)
     atexit = sys.modules.get("atexit") or __import__("atexit")
-    _guarded(atexit._run_exitfuncs)
+    guarded(atexit._run_exitfuncs)
     if not _flush():
         status = _CANNOT_FLUSH
     _finalize()
@@ -97,7 +97,7 @@ def finish(outcome: Outcome) -> NoReturn:
     os._exit(status)
 
 
-def _guarded(function: Callable[[], object]) -> None:
+def guarded(function: Callable[[], object]) -> None:
     try:
         function()
     except BaseException as error:  # noqa: BLE001 - told, as the interpreter tells it
@@ -156,7 +156,7 @@ def _finalize() -> None:
         if wanted is None:
             wanted = known[kind] = hasattr(kind, "__del__")
         if wanted and id(thing) not in standard:
-            _guarded(thing.__del__)
+            guarded(thing.__del__)
 
 
 def _layers(stream: Any) -> list[Any]:

@@ -87,6 +87,10 @@ class Incoming:
         if not stat.S_ISDIR(os.fstat(self.fds[0]).st_mode):
             raise wire.BadRequest("the first descriptor is no directory")
 
+    def body(self) -> bytes:
+        """The fields of the request, as they came."""
+        return self._data[wire.HEADER.size :]
+
     def close_fds(self) -> None:
         """Forget the descriptors."""
         while self.fds:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import select
 import signal
 import sys
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .tool import Tool
 
 _ROUNDS = 3
+_TRIAL_SECONDS = 60.0
 _LARGEST = 1 << 20
 
 
@@ -110,7 +112,7 @@ class Learning:
         """Try the imports in a throw-away child; do those that did no harm."""
         self._rounds += 1
         heard, self._heard = self._heard, []
-        proven = _in_a_child(lambda: _proven(tool, heard))
+        proven = in_a_child(tool, lambda: _proven(tool, heard))
         if not proven:
             return
         with tool.recorder:
@@ -138,7 +140,7 @@ def _proven(tool: Tool, names: list[str]) -> list[str]:
     """Those names whose import changes nothing that has to stay as it is."""
     proven: list[str] = []
     for name in names:
-        before = (len(tool.recorder.problems), tool.recorder.cwd, len(tool.recorder.temporary))
+        before = _state_of(tool)
         streams = (sys.stdin, sys.stdout, sys.stderr)
         with tool.recorder:
             done = _import([name])
@@ -146,30 +148,42 @@ def _proven(tool: Tool, names: list[str]) -> list[str]:
             tool.settle()
         except Exception:  # noqa: BLE001 - whatever it is: not this one
             return proven
-        after = (len(tool.recorder.problems), tool.recorder.cwd, len(tool.recorder.temporary))
-        if not done or before != after or streams != (sys.stdin, sys.stdout, sys.stderr):
+        if not done or before != _state_of(tool) or streams != (sys.stdin, sys.stdout, sys.stderr):
             continue
         proven.append(name)
     return proven
 
 
-def _in_a_child(work: Callable[[], list[str]]) -> list[str]:
+def _state_of(tool: Tool) -> tuple[object, ...]:
+    recorder = tool.recorder
+    return len(recorder.problems), recorder.cwd, len(recorder.temporary), tool.has_spoken()
+
+
+def in_a_child(tool: Tool, work: Callable[[], list[str]]) -> list[str]:
     """The words that a forked child comes to; none if it ends otherwise."""
     source, sink = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         try:
             os.close(source)
+            tool.own([sink])
             signal.set_wakeup_fd(-1)
-            signal.alarm(60)
             text = " ".join(work()).encode()
             with open(sink, "wb") as file:
                 file.write(text)
         finally:
             os._exit(0)
     os.close(sink)
-    with open(source, "rb") as file:
-        text = file.read()
+    text = b""
+    while select.select([source], [], [], _TRIAL_SECONDS)[0]:
+        chunk = os.read(source, 65536)
+        if not chunk:
+            break
+        text += chunk
+    else:
+        text = b""
+    os.close(source)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return text.decode().split()
 
@@ -180,7 +194,7 @@ def _in_a_child(work: Callable[[], list[str]]) -> list[str]:
 def prime(tool: Tool, words: list[bytes]) -> None:
     """Run the tool once, unless a throw-away child shows that it cannot go on from there."""
     args = [os.fsdecode(word) for word in words if word]
-    if _in_a_child(lambda: ["fine"] if _ran(tool, args) else []) != ["fine"]:
+    if in_a_child(tool, lambda: ["fine"] if _ran(tool, args) else []) != ["fine"]:
         return
     _ran(tool, args)
     tool.settle()
@@ -192,7 +206,7 @@ def _ran(tool: Tool, args: list[str]) -> bool:
     Returns:
         Whether it ended with status 0 and left nothing that calls cannot share.
     """
-    kept = _State(tool)
+    kept = State(tool)
     known = len(tool.atexit)
     try:
         with tool.recorder:
@@ -209,6 +223,7 @@ def _ran(tool: Tool, args: list[str]) -> bool:
         for function, _, _ in tool.atexit[known:]:
             atexit.unregister(function)
         del tool.atexit[known:]
+        tool.recorder.forgive_chdir()
     try:
         tool.settle()
     except Exception:  # noqa: BLE001 - whatever it is, it cannot be shared
@@ -216,7 +231,7 @@ def _ran(tool: Tool, args: list[str]) -> bool:
     return outcomes[0].status == 0
 
 
-class _State:
+class State:
     """What belongs to the process, and not to modules."""
 
     def __init__(self, tool: Tool) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import select
 import sys
 import termios
 
 from . import learn
+from .calls import Limits
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
 from .place import opened, shape_name
-from .server import Limits, Server
+from .reuse import may_be_reused
+from .server import Server
 from .streams import Unusual
 from .tool import CannotServe, Tool
 
@@ -106,12 +107,14 @@ class Start:
             Unusual: it cannot be served for its streams.
         """
         tool, level = self.tool, self._options.get(b"level", b"fork")
+        tool.master = master
         tool.load()
         if level == b"preload":
             learn.import_known(tool, self._directory, self._name)
         elif level == b"primed":
-            learn.prime(tool, self._options.get(b"prime", b"--version").split(b"\x1f"))
-        _see_that_nothing_was_said(master)
+            learn.prime(tool, self._prime_words())
+        _see_that_nothing_was_said(tool)
+        reuses = level == b"reuse" and may_be_reused(tool, [os.fsdecode(word) for word in self._prime_words()])
         limits = Limits(self._options)
         _see_that_it_fits(limits.memory)
         shape = self._shape()
@@ -121,7 +124,10 @@ class Start:
         counted = [words[b"tool"], words[b"interpreter"], words[b"options"], words[b"terminals"]]
         name = key(shape, counted, Context().text, self._cwd, self._entries)
         learns = learn.Learning(self._directory, self._name) if level == b"preload" else None
-        return Server(tool, name, self._directory, shape, self._cwd, limits, learns, reuse=level == b"reuse")
+        return Server(tool, name, self._directory, shape, self._cwd, limits, learns, reuse=reuses)
+
+    def _prime_words(self) -> list[bytes]:
+        return self._options.get(b"prime", b"--version").split(b"\x1f")
 
     def _shape(self) -> Shape:
         recorder, shape = self.tool.recorder, Shape()
@@ -150,14 +156,8 @@ def _all_is_python() -> bool:
     return True
 
 
-def _see_that_nothing_was_said(master: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    wrote = any(not os.isatty(fd) and os.fstat(fd).st_size for fd in (1, 2))
-    if master >= 0:
-        wrote = wrote or bool(select.select([master], [], [], 0)[0])
-    if wrote:
+def _see_that_nothing_was_said(tool: Tool) -> None:
+    if any(size not in (-1, 0) for size in tool.has_spoken()):
         raise CannotServe("writes to its output when it is imported")
     if not os.isatty(0) and int.from_bytes(fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4), sys.byteorder) != 1:
         raise CannotServe("reads its input when it is imported")

@@ -12,8 +12,10 @@ import struct
 import time
 
 from . import wire
+from .calls import Limits, Running, Worker
 from .child import Begin, be
 from .incoming import Incoming
+from .reuse import hand_over, work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,42 +31,6 @@ _HELD = 400  # connections accepted and waiting; more wait in the kernel
 _CLD_STOPPED = 5  # which os names since Python 3.9
 _GRACE = 2.0
 _TICK = 15.0
-
-
-class Limits:
-    """What a server may use.
-
-    Attributes:
-        processes: the most calls at a time.
-        idle: seconds without a call after which it ends.
-        memory: bytes that it may hold once the tool is imported.
-        calls: how many calls a worker serves before another takes its place (reuse only).
-    """
-
-    def __init__(self, options: dict[bytes, bytes]) -> None:
-        self.processes = int(options.get(b"processes", b"0")) or max(4, 2 * (os.cpu_count() or 1))
-        self.idle = float(options.get(b"idle", b"900"))
-        self.memory = int(options.get(b"memory", b"1024")) << 20
-        self.calls = int(options.get(b"calls", b"200"))
-
-
-class Running:
-    """A call that has a process.
-
-    Attributes:
-        pid: its number, and that of its group.
-        link: the connection to its client.
-        ending: when it is killed, once its client has gone.
-        report: where it tells which modules it imported, or -1.
-    """
-
-    __slots__ = ("ending", "link", "pid", "report")
-
-    def __init__(self, pid: int, link: socket.socket, report: int) -> None:
-        self.pid = pid
-        self.link = link
-        self.report = report
-        self.ending: float | None = None
 
 
 class Server:
@@ -88,6 +54,8 @@ class Server:
         self._incoming: dict[int, Incoming] = {}
         self._running: dict[int, Running] = {}
         self._links: dict[int, Running] = {}
+        self._controls: dict[int, Running] = {}
+        self._idle_workers: list[Worker] = []
         self._retiring = False
         self._used = time.monotonic()
         self._served = 0
@@ -143,6 +111,8 @@ class Server:
             self._reap()
         elif fd in self._incoming:
             self._read(self._incoming[fd])
+        elif fd in self._controls:
+            self._worker_told(self._controls[fd])
         elif fd in self._links:
             self._client_gone(self._links[fd])
         elif events:
@@ -263,6 +233,9 @@ class Server:
             _refuse(incoming.link, wire.STALE, reason)
             return
         self._used = time.monotonic()
+        if self._reuse:
+            self._give_to_worker(incoming)
+            return
         report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if self._learning is not None else (-1, -1)
         try:
             pid = os.fork()
@@ -337,19 +310,20 @@ class Server:
                 _say(call.link, b"%s %d\n" % (wire.STOPPED, found.si_status))
             else:
                 self._ended(call, found.si_status, by_signal=found.si_code != os.CLD_EXITED)
+        if self._reuse:
+            self._reap_workers()
 
     def _ended(self, call: Running, status: int, *, by_signal: bool) -> None:
         if call.ending is not None:
             _signal_group(call.pid, signal.SIGKILL)  # while its number still is its own
         os.waitpid(call.pid, 0)
         _say(call.link, b"%s %d\n" % (wire.KILLED if by_signal else wire.STATUS, status))
-        if call.ending is None:
-            self._poll.unregister(call.link)
-        del self._running[call.pid], self._links[call.link.fileno()]
+        self._forget(call)
         call.link.close()
+        if call.worker is not None:
+            call.worker.control.close()
         if call.report >= 0 and self._learning is not None:
             self._learning.hear(call.report)
-        self._used = time.monotonic()
 
     def _client_gone(self, call: Running) -> None:
         self._poll.unregister(call.link)
@@ -357,6 +331,83 @@ class Server:
             call.ending = time.monotonic() + _GRACE
             _signal_group(call.pid, signal.SIGTERM)
             _signal_group(call.pid, signal.SIGCONT)
+
+    # --- workers
+
+    def _give_to_worker(self, incoming: Incoming) -> None:
+        worker = self._idle_workers.pop() if self._idle_workers else self._new_worker(incoming)
+        if worker is None:
+            return
+        worker.calls += 1
+        try:
+            hand_over(worker.control, incoming.body(), [*incoming.fds, incoming.link.fileno()])
+        except OSError as error:  # it was killed while it was idle: the client may try again
+            incoming.close_fds()
+            _refuse(incoming.link, wire.STALE, str(error).encode())
+            worker.control.close()
+            return
+        incoming.close_fds()
+        self._served += 1
+        call = Running(worker.pid, incoming.link, -1, worker)
+        self._running[call.pid] = self._links[call.link.fileno()] = self._controls[worker.control.fileno()] = call
+        self._poll.register(call.link, select.POLLRDHUP)
+        self._poll.register(worker.control, select.POLLIN)
+
+    def _new_worker(self, incoming: Incoming) -> Worker | None:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            incoming.close_fds()
+            _refuse(incoming.link, wire.COLD, str(error).encode())
+            return None
+        if pid:
+            theirs.close()
+            return Worker(pid, ours)
+        others = [link.fileno() for link in self._waiting] + list(self._incoming) + list(self._links)
+        others += [*self._controls, *(worker.control.fileno() for worker in self._idle_workers)]
+        others += [ours.fileno(), incoming.link.fileno(), *incoming.fds]
+        return work(theirs, self._tool, self._guard[0], self._own + others, self._handlers)
+
+    def _worker_told(self, call: Running) -> None:
+        worker = call.worker
+        assert worker is not None  # noqa: S101 - it has a control
+        text = worker.control.recv(64)
+        if not text:  # it ends: so will the call, by the status of the process
+            self._poll.unregister(worker.control)
+            return
+        self._forget(call)
+        _say(call.link, b"%s %d\n" % (wire.STATUS, int(text)))
+        call.link.close()
+        if worker.calls < self._limits.calls and not self._retiring and call.ending is None:
+            self._idle_workers.append(worker)
+        else:
+            worker.control.close()
+
+    def _forget(self, call: Running) -> None:
+        if call.ending is None:
+            self._poll.unregister(call.link)
+        del self._running[call.pid], self._links[call.link.fileno()]
+        if call.worker is not None and self._controls.pop(call.worker.control.fileno(), None) is not None:
+            try:
+                self._poll.unregister(call.worker.control)
+            except KeyError:
+                pass  # as it told its end
+        self._used = time.monotonic()
+
+    def _reap_workers(self) -> None:
+        """Workers that were idle, or had told the status of their last call."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in self._running:
+                return
+            os.waitpid(found.si_pid, 0)
+            for worker in [worker for worker in self._idle_workers if worker.pid == found.si_pid]:
+                self._idle_workers.remove(worker)
+                worker.control.close()
 
     # --- the end
 
@@ -378,6 +429,9 @@ class Server:
             self._poll.unregister(link)
             _refuse(link, wire.STALE, why)
         self._listener.close()
+
+        while self._idle_workers:
+            self._idle_workers.pop().control.close()
 
     def _remove_socket(self) -> None:
         if self._owns_socket():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import select
 import signal
 import stat
 import sys
@@ -38,6 +39,7 @@ class Tool:
     Attributes:
         recorder: what was looked at.
         atexit: the exit handlers registered so far.
+        master: the other end of the terminal that stands in for the caller's, or -1.
     """
 
     def __init__(self, path: str, argv0: str, initial: dict[bytes, bytes]) -> None:
@@ -48,6 +50,7 @@ class Tool:
         self.changes: dict[bytes, bytes | None] = {}
         self.atexit: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
         self._own_fds = set(open_fds())
+        self.master = -1
         self.shared_fds: list[int] = []
         self.modules: set[str] = set()
 
@@ -105,6 +108,15 @@ class Tool:
         self.changes.update({name: None for name in self.initial if name not in now})
         self.modules = set(sys.modules)
         self.collects = gc.isenabled()
+        self.imported_handlers = len(self.atexit)
+
+    def has_spoken(self) -> tuple[object, ...]:
+        """How much has been written to the streams that stand in for the caller's."""
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        written = tuple(-1 if os.isatty(fd) else os.fstat(fd).st_size for fd in (1, 2))
+        return (*written, self.master >= 0 and bool(select.select([self.master], [], [], 0)[0]))
 
     def own(self, fds: list[int]) -> None:
         """These descriptors are the server's, not the tool's."""

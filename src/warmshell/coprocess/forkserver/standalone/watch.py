@@ -112,6 +112,10 @@ class Recorder:
         """Whether a directory that only imports have looked through has other files now, but the same modules."""
         return path in self._searched and _importable(path) == self._searched[path]
 
+    def forgive_chdir(self) -> None:
+        """The directory was put back."""
+        self.problems = [problem for problem in self.problems if problem != _ALONE["os.chdir"]]
+
     def count(self) -> int:
         """How many files and directories are watched."""
         return len(self._files) + len(self._listed)

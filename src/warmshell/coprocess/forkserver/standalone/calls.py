@@ -1,0 +1,64 @@
+"""What a server keeps of its calls and workers, and what it may use."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+
+class Limits:
+    """What a server may use.
+
+    Attributes:
+        processes: the most calls at a time.
+        idle: seconds without a call after which it ends.
+        memory: bytes that it may hold once the tool is imported.
+        calls: how many calls a worker serves before another takes its place (reuse only).
+    """
+
+    def __init__(self, options: dict[bytes, bytes]) -> None:
+        self.processes = int(options.get(b"processes", b"0")) or max(4, 2 * (os.cpu_count() or 1))
+        self.idle = float(options.get(b"idle", b"900"))
+        self.memory = int(options.get(b"memory", b"1024")) << 20
+        self.calls = int(options.get(b"calls", b"200"))
+
+
+class Worker:
+    """A process that serves calls one after another (reuse only).
+
+    Attributes:
+        pid: its number.
+        control: the way to it.
+        calls: how many it has served.
+    """
+
+    __slots__ = ("calls", "control", "pid")
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self.control = control
+        self.calls = 0
+
+
+class Running:
+    """A call that has a process.
+
+    Attributes:
+        pid: its number, and that of its group.
+        link: the connection to its client.
+        ending: when it is killed, once its client has gone.
+        report: where it tells which modules it imported, or -1.
+        worker: the worker that serves it, if one does.
+    """
+
+    __slots__ = ("ending", "link", "pid", "report", "worker")
+
+    def __init__(self, pid: int, link: socket.socket, report: int, worker: Worker | None = None) -> None:
+        self.worker = worker
+        self.pid = pid
+        self.link = link
+        self.report = report
+        self.ending: float | None = None
