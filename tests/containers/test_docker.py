@@ -155,7 +155,7 @@ async def test_in_a_file_it_is_deployed_when_it_is_used(docker: Docker, tmp_path
     config = {"image": "warm/busybox:1", "network": "none", "host": docker.socket}
     file = tmp_path / "warmshell.yaml"
     file.write_text(json.dumps({"deployments": {"box": {"type": "docker", "config": config}}}))
-    async with DeploymentManager(DeploymentFile.read(str(file))) as manager:
+    async with DeploymentManager(DeploymentFile(str(file))) as manager:
         assert docker.containers() == []
         connector = manager.connector("box")
         [name] = await connector.get_available_locations()
