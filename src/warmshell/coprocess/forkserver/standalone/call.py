@@ -85,9 +85,13 @@ class Launch:
 
     def key(self, shape: Shape) -> str:
         """The name of the server that may serve this call."""
-        cwd = os.getcwdb() if shape.cwd else b""
+        cwd = self.directory() if shape.cwd else b""
         words = [self.tool, self.interpreter, self.options, self.terminals]
         return key(shape, words, self.context.text, cwd, self.env)
+
+    def directory(self) -> bytes:
+        """The working directory of the call."""
+        return os.getcwdb()
 
     def request(self, key: str) -> wire.Request:
         """The call, for the server of this name."""
@@ -138,7 +142,8 @@ def send(link: socket.socket, data: bytes, fds: Sequence[int]) -> None:
     """Send it all, with the descriptors beside its first byte."""
     packed = b"".join(fd.to_bytes(4, "little") for fd in fds)
     sent = link.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if fds else [])
-    link.sendall(data[sent:])
+    if sent < len(data):  # nothing is sent in vain: a server that has answered and left already would be an error
+        link.sendall(data[sent:])
 
 
 class Lines:

@@ -57,6 +57,7 @@ def _started(launch: Launch, words: list[bytes], key: str) -> bool:
     child = os.fork()
     if child == 0:
         try:
+            os.chdir(launch.directory())
             os.setsid()
             if os.fork():
                 os._exit(0)
