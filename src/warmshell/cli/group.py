@@ -24,6 +24,7 @@ _COMMANDS = {
     "kill": ("sessions", "End a session that was left, and all in it."),
     "call": ("call", "Run a Python tool warm: its modules stay imported from call to call."),
     "alias": ("call", "Write launchers that run Python tools warm."),
+    "sh": ("sh", "A shell that is warm already: for scripts, and for make's SHELL."),
     "coprocess": ("coprocess", "Tools kept running: list, stop, and more."),
     "ls": ("ls", "List directories, wherever they are."),
     "cat": ("cat", "Write the contents of files, wherever they are, to standard output."),

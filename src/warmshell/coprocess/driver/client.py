@@ -13,7 +13,7 @@ import select
 import sys
 
 from warmshell.coprocess.forkserver.standalone import wire
-from warmshell.coprocess.forkserver.standalone.call import LOST, Lines, complain, connected, send
+from warmshell.coprocess.forkserver.standalone.call import LOST, Lines, complain, connected
 from warmshell.coprocess.forkserver.standalone.key import digest
 from warmshell.coprocess.forkserver.standalone.place import Unsafe, opened
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 START_SECONDS = 60.0
+_SOL_SOCKET, _SCM_RIGHTS = 1, 1  # of Linux; the module socket takes longer than all of this
 _BOOTSTRAP = "import sys;sys.path.insert(0,sys.argv[1]);from warmshell.coprocess.driver.server import main;main()"
 _HOME = __file__.rpartition("/warmshell/")[0]
 
@@ -80,7 +81,12 @@ def _ask(link: socket.socket, name: str, args: Sequence[bytes]) -> None:
     request = wire.Request(name.encode(), b"-", umask, 0, 0, 0, args, env)
     try:
         cwd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        send(link, request.encode(), [cwd, 0, 1, 2])
+        data = request.encode()
+        sent = link.sendmsg(
+            [data], [(_SOL_SOCKET, _SCM_RIGHTS, b"".join(fd.to_bytes(4, "little") for fd in (cwd, 0, 1, 2)))]
+        )
+        if sent < len(data):  # sending nothing would fail if the answer has come already: it would be run again
+            link.sendall(data[sent:])
     except OSError:  # the request did not arrive whole, so that nobody has begun it
         link.close()
         return
@@ -150,3 +156,18 @@ def main() -> NoReturn:
     words = [os.fsencode(word) for word in sys.argv[1:]]
     at = words.index(b"--")
     call_fcli(words[:at], words[at + 1 :])
+
+
+def shell_main() -> NoReturn:
+    """A launcher's words: the package, the shell with its options, then what the shell is given."""
+    _, _, shell, *args = [os.fsencode(word) for word in sys.argv]
+    call_shell(shell, args)
+
+
+def call_shell(shell: bytes, args: Sequence[bytes]) -> NoReturn:
+    """Be this shell with these words, warm where that makes no difference but to time."""
+    from .shells import servable, shell_words
+
+    if not servable(args):
+        _become([*shell.split(), *args])
+    call_fcli(shell_words(shell), args, cold=shell.split())

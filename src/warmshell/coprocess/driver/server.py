@@ -12,13 +12,14 @@ import struct
 import sys
 from collections.abc import Mapping
 
+from warmshell.coprocess.driver.client import pool_name
 from warmshell.coprocess.driver.shells import environment_key
 from warmshell.coprocess.forkserver.standalone import wire
 from warmshell.coprocess.forkserver.standalone.place import opened
 from warmshell.coprocess.pool import CoprocessPool
 from warmshell.coprocess.streams import Passed
 from warmshell.coprocess.worker import Invocation
-from warmshell.errors import WarmshellError
+from warmshell.errors import BusyError, ProgramNotFound, WorkdirError
 from warmshell.shield import shielded
 
 _CREDENTIALS = struct.Struct("3i")
@@ -26,6 +27,7 @@ _ANCILLARY = socket.CMSG_SPACE(wire.DESCRIPTORS * array.array("i").itemsize)
 _WORKERS = 64  # at once: a process for each, as there would be without us
 _REQUEST_SECONDS = 20.0
 _BACKLOG = 512
+_NOT_STARTED = (ProgramNotFound, WorkdirError, BusyError)  # the errors that come before anything has been started
 
 
 def main() -> None:
@@ -48,6 +50,7 @@ class _Driver:
         self._tool = tool
         self._idle = idle
         self._pools: dict[bytes, CoprocessPool] = {}
+        self._opening = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
         self._calls: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -128,6 +131,11 @@ class _Driver:
                 os.close(fd)
 
     async def _answer(self, link: socket.socket, body: bytes, fds: list[int]) -> None:
+        if pool_name(self._tool) + ".sock" != self._name:  # another version of the tool has been installed
+            link.setblocking(True)
+            link.sendall(b"E stale\n")
+            self._over.set()
+            return
         request = wire.decoded(body)
         if len(fds) != wire.DESCRIPTORS:
             raise wire.BadRequest("descriptors are missing")
@@ -146,20 +154,19 @@ class _Driver:
         link.setblocking(True)
         if isinstance(outcome, int):
             link.sendall(b"S %d\n" % outcome)
-        elif isinstance(outcome, WarmshellError | OSError):
-            told = "" if getattr(outcome, "started", "no") == "no" else " [status: unknown]"
-            if told or not isinstance(outcome, WarmshellError):
-                await streams.write(2, f"warm: {outcome}{told}\n".encode("utf-8", "replace"))
-                link.sendall(b"S 125\n")
-            else:
-                link.sendall(b"E cold\n")
+        elif isinstance(outcome, _NOT_STARTED):
+            link.sendall(b"E cold\n")
+        elif isinstance(outcome, Exception):
+            with contextlib.suppress(OSError):
+                await streams.write(2, f"warm: {outcome} [status: unknown]\n".encode("utf-8", "replace"))
+            link.sendall(b"S 125\n")
 
     async def _pool(self, env: Mapping[bytes, bytes]) -> CoprocessPool:
         key = environment_key(self._tool, env)
-        if key not in self._pools:
-            pool = CoprocessPool(self._tool, size=_WORKERS, idle=self._idle, cwd="/")
-            self._pools[key] = pool
-            await self._stack.enter_async_context(pool)
+        async with self._opening:
+            if key not in self._pools:
+                pool = CoprocessPool(self._tool, size=_WORKERS, idle=self._idle, cwd="/")
+                self._pools[key] = await self._stack.enter_async_context(pool)
         return self._pools[key]
 
 
