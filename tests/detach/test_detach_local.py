@@ -180,3 +180,10 @@ def test_without_await():
         assert next(attached.pieces()).data == b"\n"
     warmshell.blocking.end_session(session)
     assert warmshell.blocking.sessions("local:") == []
+
+
+async def test_files_and_copies_of_such_a_location(tmp_path):
+    async with warmshell.connect("local:", detach=60, cwd=str(tmp_path)) as node:
+        await node.path("a").write_bytes(b"data")
+        assert await node.path(tmp_path / "a").read_bytes() == b"data"
+        assert (await node.run("cat a")).stdout == b"data"

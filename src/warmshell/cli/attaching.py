@@ -148,7 +148,8 @@ async def listed(locations: Sequence[str], *, as_json: bool) -> int:
         try:
             here = await sessions(url)
         except WarmshellError as error:
-            status = complain(str(error))
+            told = complain(str(error))
+            status = told if locations else status
             continue
         found += [(url, info) for info in here]
         for session, where in known.items():

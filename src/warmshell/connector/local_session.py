@@ -23,6 +23,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.command import Command
+    from warmshell.fileops.asked import Ask
     from warmshell.shell.detachable import Detach
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -155,6 +156,12 @@ class DetachedPlace(Place):
 
     async def open(self, command: Command) -> Process:
         return await self._near.open(command)
+
+    async def end_tagged(self, tag: str, session: int, grace: float) -> bool:
+        return await self._near.end_tagged(tag, session, grace)
+
+    def asking(self) -> Ask:
+        return self._near.asking()
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
         from warmshell.shell.server_lane import ServerLane
