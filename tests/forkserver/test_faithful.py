@@ -224,6 +224,19 @@ def test_on_a_terminal(site):
     assert len(site.servers()) == 2
 
 
+def test_what_needs_its_controlling_terminal_is_recognised(site):
+    tool = site.tool("""
+        import os
+        if __name__ == "__main__":
+            try:
+                print(os.isatty(os.open("/dev/tty", os.O_RDWR)))
+            except OSError as error:
+                print(error.strerror)
+    """)
+    assert on_terminal(site, site.words(tool))[1] == b"No such device or address\r\n"
+    assert on_terminal(site, site.words(tool)) == on_terminal(site, [str(tool)]) == (0, b"True\r\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_are_handed_on_and_deaths_are_shared(site, number):
     tool = site.tool("import sys, time\nprint('ready', flush=True)\ntime.sleep(1000)\n")

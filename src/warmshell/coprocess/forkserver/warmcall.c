@@ -116,7 +116,7 @@ static void digest(const struct bytes *data, char *name) {
     }
 }
 
-struct shape { int cwd, whole, only, cold; struct bytes text; };
+struct shape { int cwd, whole, only, cold, terminal; struct bytes text; };
 
 /* Whether the shape has the line "word name". */
 static int has(const struct shape *shape, const char *word, const char *name, size_t length) {
@@ -147,6 +147,7 @@ static struct shape shape_of(int directory) {
     if (!shape.text.data) return shape;
     shape.cwd = has_line(&shape, "cwd"), shape.whole = has_line(&shape, "whole");
     shape.only = has_line(&shape, "only"), shape.cold = has_line(&shape, "cold");
+    shape.terminal = has_line(&shape, "terminal");
     if (shape.cold && (fstatat(directory, name, &found, 0) || time(NULL) - found.st_mtime > VERDICT_SECONDS))
         slow(); /* it is looked at again */
     return shape;
@@ -417,7 +418,7 @@ int main(int argc, char **argv) {
     struct context context = context_now();
     int directory = directory_of_servers();
     struct shape shape = shape_of(directory);
-    if (shape.cold) slow();
+    if (shape.cold || (shape.terminal && (isatty(0) || isatty(1) || isatty(2)))) slow();
     key_of(&shape, &context, key);
     int link = connected(directory, key);
     char letter = answer(link, &number);

@@ -273,7 +273,7 @@ def call(launch: Launch) -> NoReturn:
 def warm(launch: Launch, directory: int) -> bool:
     """Try once, starting the server if need be; whether another try may help."""
     shape = launch.shape(directory)
-    if shape.cold:
+    if shape.cold or (shape.terminal and b"t" in launch.terminals):
         return False
     key = launch.key(shape)
     link = connected(directory, key)

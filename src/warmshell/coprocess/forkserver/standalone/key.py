@@ -38,6 +38,7 @@ class Shape:
         whole: every variable counts.
         plus: names of denied variables that count.
         only: no others than these variables (and those that always do) count; ``None`` if all do.
+        terminal: a call was seen to open its controlling terminal, which a fork has not: with terminals it runs cold.
         cold: why the tool cannot be served, or nothing.
     """
 
@@ -46,6 +47,7 @@ class Shape:
         self.whole = False
         self.plus: set[bytes] = set()
         self.only: set[bytes] | None = None
+        self.terminal = False
         self.cold = b""
 
     def encode(self) -> bytes:
@@ -53,6 +55,8 @@ class Shape:
         lines = [b"cwd"] * self.cwd + [b"whole"] * self.whole + [b"plus " + name for name in sorted(self.plus)]
         if self.only is not None:
             lines += [b"only " + name for name in [b"-", *sorted(self.only)]]
+        if self.terminal:
+            lines.append(b"terminal")
         if self.cold:
             lines.append(b"cold " + b" ".join(self.cold.split()))
         return b"".join(line + b"\n" for line in lines)
@@ -75,6 +79,8 @@ def decoded(text: bytes) -> Shape:
             shape.cwd = True
         elif word == b"whole":
             shape.whole = True
+        elif word == b"terminal":
+            shape.terminal = True
         elif word == b"plus":
             shape.plus.add(rest)
         elif word == b"only":

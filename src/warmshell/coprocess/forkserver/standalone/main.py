@@ -11,7 +11,7 @@ import termios
 from . import learn
 from .calls import Limits
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
-from .place import opened, shape_name
+from .place import Unsafe, opened, shape_name
 from .reuse import may_be_reused
 from .server import Server
 from .streams import Unusual
@@ -120,11 +120,22 @@ class Start:
         shape = self._shape()
         os.chdir("/")
         write(self._directory, self._name, shape.encode())
+        tool.recorder.on_terminal = lambda: self._needs_terminal(shape)
         words = self._words
         counted = [words[b"tool"], words[b"interpreter"], words[b"options"], words[b"terminals"]]
         name = key(shape, counted, Context().text, self._cwd, self._entries)
         learns = learn.Learning(self._directory, self._name) if level == b"preload" else None
         return Server(tool, name, self._directory, shape, self._cwd, limits, learns, reuse=reuses)
+
+    def _needs_terminal(self, shape: Shape) -> None:
+        """In a call, which has no controlling terminal: the next one on a terminal is to have one, and runs cold."""
+        shape.terminal = True
+        try:
+            directory = opened()
+            write(directory, self._name, shape.encode())
+            os.close(directory)
+        except (OSError, Unsafe):
+            pass  # it stays as it is
 
     def _prime_words(self) -> list[bytes]:
         return self._options.get(b"prime", b"--version").split(b"\x1f")

@@ -52,6 +52,7 @@ class Recorder:
         every: whether all variables were read.
         problems: why a server cannot stand in for a fresh start, in words.
         temporary: files and directories made for the time of the process.
+        on_terminal: called when the controlling terminal is opened, in a call.
         loads: libraries were loaded of which nobody knows what they read.
     """
 
@@ -63,7 +64,7 @@ class Recorder:
         self.temporary: set[str] = set()
         self.loads = False
         self.active = False
-        self.tty = False
+        self.on_terminal: Callable[[], None] | None = None
         self._files: dict[str, Signature | None] = {}
         self._listed: dict[str, Signature | None] = {}
         self._searched: dict[str, frozenset[str]] = {}
@@ -124,8 +125,8 @@ class Recorder:
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.active:
-            if event == "open" and args[0] == "/dev/tty":
-                self.tty = True
+            if event == "open" and args[0] == "/dev/tty" and self.on_terminal is not None:
+                self.on_terminal()
             return
         if event == "open":
             self._opened(*args)
