@@ -166,6 +166,20 @@ async def test_in_a_file_it_is_deployed_when_it_is_used(docker: Docker, tmp_path
 # -- words, without a daemon ------------------------------------------------------------------------------------------
 
 
+async def test_what_one_process_holds_others_reach(docker: Docker, tmp_path: Path) -> None:
+    path = tmp_path / "warmshell.yaml"
+    options = {"image": "warm/busybox:1", "network": "none", "host": docker.socket, "env": ["A=1"]}
+    path.write_text(json.dumps({"deployments": {"box": {"type": "docker", "config": options}}}))
+    file = DeploymentFile(str(path))
+    async with DeploymentManager(file) as holder:
+        held = (await holder.deploy("box")).held()
+        [name] = held["containers"]
+        async with DeploymentManager(file, held={"box": held}) as other:
+            assert (await other.connector("box").run(name, "echo $A", capture_output=True)).text == "1\n"
+        assert len(docker.containers()) == 1
+    assert docker.containers() == []
+
+
 def test_every_option_is_a_flag_that_docker_knows(docker: Docker) -> None:
     known = docker.ask("run", "--help")
     names = set(RunOptions.__dataclass_fields__) - set(RunOptions.__mro__[1].__dataclass_fields__)  # type: ignore[attr-defined]

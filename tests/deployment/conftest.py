@@ -71,6 +71,12 @@ class Told(ConnectorWrapper):
         if self._stays:
             raise ConnectError("it does not go", location=self.deployment_name)
 
+    def held(self) -> dict[str, Any]:
+        return {"fails": 0}
+
+    def template(self, service: str | None) -> str | None:
+        return "told"
+
     async def places(self, service: str | None = None) -> Sequence[Member]:
         return [Member(self.deployment_name, lambda: LocalPlace(name=self.deployment_name))]
 

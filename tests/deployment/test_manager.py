@@ -195,6 +195,7 @@ async def test_a_future_connector_is_what_it_stands_for(told: type[Told]):
         assert not isinstance(connector, LocalConnector)
         assert isinstance(here, LocalConnector)
         assert (connector.deployment_name, connector.state, connector.away) == ("a", "not deployed", {})
+        assert (connector.held(), connector.template(None)) == ({"fails": 0}, "told")
         assert told.story == []
         await connector.deploy()
         assert told.story == []

@@ -115,6 +115,9 @@ class DockerConnector(ConnectorWrapper):
         finally:
             await super().take_down(external)
 
+    def held(self) -> dict[str, Any]:
+        return {"image": None, "containers": [each.name for each in self._started]} if self._started else {}
+
     def _names(self) -> list[str]:
         options = self._options
         name = options.name or f"warm-{secrets.token_hex(6)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -53,9 +54,6 @@ class FutureConnector(Connector):
         await self._ready()
         return await self._inner.places(service)
 
-    def template(self, service: str | None) -> str | None:
-        return self._inner.template(service)
-
     def __repr__(self) -> str:
         return f"<FutureConnector of {self._inner!r}>"
 
@@ -71,6 +69,22 @@ def _on_use(name: str) -> Callable[..., Awaitable[Any]]:
     return method
 
 
-for _name, _method in inspect.getmembers(Connector, inspect.iscoroutinefunction):
-    if not (_name.startswith("_") or _name in _LIFE or _name in vars(FutureConnector)):
+def _as_it_is(name: str) -> Callable[..., Any]:
+    """What waits for nothing is asked of the connector as it is, deployed or not."""
+
+    @functools.wraps(getattr(Connector, name))
+    def method(self: FutureConnector, *args: Any, **options: Any) -> Any:
+        return getattr(self._inner, name)(*args, **options)
+
+    return method
+
+
+for _name, _member in inspect.getmembers(Connector):
+    if _name.startswith("_") or _name in _LIFE or _name in vars(FutureConnector):
+        continue
+    if inspect.iscoroutinefunction(_member):
         setattr(FutureConnector, _name, _on_use(_name))
+    elif inspect.isfunction(_member):
+        setattr(FutureConnector, _name, _as_it_is(_name))
+    elif isinstance(_member, property):
+        setattr(FutureConnector, _name, property(operator.attrgetter(f"_inner.{_name}"), doc=_member.__doc__))
