@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import random
@@ -53,7 +54,8 @@ def commands(mark: str, where: Path) -> list[int]:
 
 def kill_all(mark: str, where: Path) -> None:
     for pid in commands(mark, where):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def whole_or_absent(source: Path, target: Path) -> bool:

@@ -81,6 +81,11 @@ async def test_two_megabytes_of_messages_do_not_hang(node):
         await writer.write(b"x" * 3_000_000)
 
 
+async def test_messages_that_go_on_behind_the_end_hold_up_nobody():
+    async with warmshell.connect("local:") as node, node.reader("sleep 1000 >/dev/null & echo x") as reader:
+        assert await reader.read() == b"x\n"
+
+
 async def test_what_a_writers_command_prints_does_not_hang(node):
     async with node.writer("cat; head -c 2000000 /dev/zero") as stream:
         await stream.write(b"x" * 2_000_000)

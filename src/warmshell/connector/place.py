@@ -86,6 +86,14 @@ class Place(ABC):
         """Start one process through whose streams much is to go, by the way that carries most; see :meth:`open`."""
         return await self.open(command)
 
+    def words_to(self) -> list[str]:
+        """The words that another location reaches this one with: they run the line of sh text that is put behind them.
+
+        Raises:
+            NotSupported: there are none.
+        """
+        raise NotSupported("no other location can reach it by itself", location=self.name, hint="leave out direct=")
+
     async def end_tagged(self, tag: str, session: int, grace: float) -> bool:  # noqa: ARG002 - for places that can
         """End what carries a tag and all that descends from it: TERM, grace, KILL; whoever started it, also inside.
 

@@ -102,6 +102,10 @@ class SshPlace(FarPlace):
         assert self._link is not None  # noqa: S101 - for the type checker
         return await self._link.channel(terminal=terminal)
 
+    def words_to(self) -> list[str]:
+        host, port, user = ("", "", "") if self._link is None else self._link.address
+        return ["ssh", "-o", "BatchMode=yes", "-p", port, "-l", user, "--", host]
+
     async def cut(self) -> None:
         if self._link is not None:
             await self._link.cut()

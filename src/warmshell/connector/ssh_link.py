@@ -166,6 +166,11 @@ class Link:
         self._numbers = itertools.count(1)
         self._closed = False
 
+    @property
+    def address(self) -> tuple[str, str, str]:
+        """Host, port and account, as the user's configuration has them."""
+        return self._config.get("hostname", ""), self._config.get("port", "22"), self._config.get("user", "")
+
     # -- connections ------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:

@@ -13,6 +13,7 @@ from warmshell.errors import CopyError, WarmshellError
 from warmshell.protocol.archive import ArchiveScanner
 from warmshell.shield import shielded
 from warmshell.transfer.destination import Kind, Path, Plan, Refused, Seen, inside, plan
+from warmshell.transfer.direct import DirectReceiver, DirectSender, send_directly
 from warmshell.transfer.ends import Receiver, Sender, closed
 from warmshell.transfer.options import Copied, Options, Remote, Source, Spot, Where, path_of
 from warmshell.transfer.progress import Meter
@@ -104,7 +105,9 @@ class Copy:
         await asyncio.gather(*[self._within(sources, spot, found) for spot, found in near])
         if self._options.resume:
             sources, far = await self._resumed(sources, far)
-        if far and sources:
+        if self._options.direct and sources:
+            await asyncio.gather(*[self._send_directly(sources, spot, found) for spot, found in far])
+        elif far and sources:
             await self._send(sources, far)
         self._meter.next()
 
@@ -212,6 +215,27 @@ class Copy:
                 counted.cancel()
                 await asyncio.wait([counted])
         await asyncio.gather(*[receiver.finish() for receiver in receivers])
+
+    async def _send_directly(self, sources: Sequence[Source], spot: Spot, found: Plan) -> None:
+        """Have the source's location send an archive to a destination by itself."""
+        direct, follow = self._options.direct, self._options.dereference
+        try:
+            words = spot.location.place.words_to() if isinstance(direct, bool) else list(direct)
+            site, target = await asyncio.gather(site_of(sources[0].location), site_of(spot.location))
+        except (WarmshellError, OSError) as error:
+            self._failures[str(spot)] = error
+            return
+        sender = DirectSender(sources, site, None, pax=site.knows_pax and target.knows_pax, dereference=follow)
+        receiver = DirectReceiver(spot, target, found, None)
+        try:
+            await send_directly(sender, receiver, words, owner=self._options.owner)
+        except BaseException:
+            await shielded(receiver.abort())
+            raise
+        finally:
+            await closed([sender, receiver])
+        if receiver.error is not None:
+            self._failures[str(spot)] = receiver.error
 
     async def _packer(self, location: Location) -> Location | None:
         """This machine, if what goes to or comes from the location is to be packed."""

@@ -154,9 +154,12 @@ class Receiver(_End):
         self._sink: ByteSendStream | None = None
         self._broken = False
 
+    def _extract(self, *, owner: bool) -> str:
+        return self.site.extract(owner=owner)
+
     async def open(self, *, owner: bool) -> None:
         """Be ready for an archive; ``error`` says if that cannot be."""
-        extract = self.site.extract(owner=owner)
+        extract = self._extract(owner=owner)
         if self._here is not None:
             extract = scripts.grouped(scripts.piped(UNZSTD, extract))
         words = [b"sh", b"-c", scripts.receive(extract, self.site.move).encode(), b"sh"]
@@ -165,7 +168,7 @@ class Receiver(_End):
             words += [step.source, step.target, step.action.encode()]
         try:
             process = await self._begin(words)
-            self._stack.push_async_callback(Tail(process.stdout).aclose)
+            await self._hear(process)
             self._sink = process.stdin
             if self._here is not None:
                 packer = await self._start(self._here, ZSTD.encode().split())
@@ -173,6 +176,9 @@ class Receiver(_End):
                 self._sink = packer.stdin
         except (WarmshellError, OSError) as error:
             self.error = error
+
+    async def _hear(self, process: Process) -> None:
+        self._stack.push_async_callback(Tail(process.stdout).aclose)
 
     def give_some(self, data: bytes) -> int:
         """Hand over what goes without waiting; all, once it takes nothing any more."""
@@ -215,6 +221,11 @@ class Receiver(_End):
         status, said = await self._ended()
         if status:
             self.error = CopyError(said or f"it ended with status {status}", location=self.location.name)
+
+    async def ended(self) -> None:
+        """Return when it has ended, for whatever reason."""
+        if self._process is not None:
+            await self._process.wait()
 
     async def abort(self) -> None:
         """Not all will come: have everything taken away again."""

@@ -39,7 +39,10 @@ umask 077; CDPATH=
 cd -- "$1" 2>/dev/null || { echo "there is no directory $1" >&2; exit 72; }
 s=./$2; shift 2
 mkdir -m 700 -- "$s" || exit 73
-undo() { rm -rf -- "$s" 2>/dev/null || { chmod -R u+rwX -- "$s"; rm -rf -- "$s"; }; }
+undo() {
+    for p in "$s"/*.in; do test ! -p "$p" || : <>"$p"; done # whoever waits to write into it, waits no more
+    rm -rf -- "$s" 2>/dev/null || { chmod -R u+rwX -- "$s"; rm -rf -- "$s"; }
+}
 trap 'trap "" HUP INT TERM PIPE; undo' EXIT
 trap 'exit 143' HUP INT TERM PIPE
 fail() { echo "$1" >&2; exit 74; }
@@ -146,6 +149,7 @@ shift
 _REMOVE = r"""
 CDPATH=
 cd -- "$1" 2>/dev/null || exit 0
+for p in "./$2"/*.in; do test ! -p "$p" || : <>"$p"; done
 rm -rf -- "./$2" 2>/dev/null || { chmod -R u+rwX -- "./$2"; rm -rf -- "./$2"; }
 """
 
@@ -192,6 +196,14 @@ RECEIVE_FILE: Final = _RECEIVE_FILE
 DIGEST: Final = _DIGEST
 """A checksum of the beginning of a file; words: its path, how many bytes."""
 
+# What extracts reads a pipe with a name, into which the source's own ssh writes; that all of it came is said here.
+_AWAIT = r"""(
+    p=$s/$m.in d=$(pwd -P && echo x)
+    mkfifo -m 600 "$p" && printf '%s/%s\0' "${d%
+x}" "$p" && { @EXTRACT@; } <"$p" && rm -f "$p" &&
+    IFS= read -r all && test "$all" = whole && : >"$s/$m"
+)"""
+
 LOOK: Final = _LOOK
 """What stands at each of the paths: two letters (itself, what it leads to) and where it leads, ended by NULs."""
 
@@ -230,6 +242,27 @@ def receive(extract: str, move: str) -> str:
         move: the words that rename.
     """
     return _STAGE + _RECEIVE.replace("@EXTRACT@", extract) + _PUBLISH.replace("@MOVE@", move)
+
+
+def awaited(extract: str) -> str:
+    """What extracts, in :func:`receive`, what another location sends by itself.
+
+    It prints the name of the pipe that it reads and a NUL; then it waits for the line ``whole``.
+
+    Args:
+        extract: the words that extract standard input into ``"$s"``.
+    """
+    return _AWAIT.replace("@EXTRACT@", extract)
+
+
+def send_directly(tar: str, ssh: str) -> str:
+    """The script that sends an archive to another location; words: the directory, the line, then names.
+
+    Args:
+        tar: the words that write one of ``"$@"`` to standard output.
+        ssh: the words that run a line of sh text at the other location.
+    """
+    return _SEND + "to=$1; shift\n" + piped(tar, f'{ssh} "$to"')
 
 
 def locally(copy: str, move: str) -> str:

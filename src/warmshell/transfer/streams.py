@@ -46,8 +46,8 @@ class Tail:
                 self._kept = (self._kept + data)[-self._most :]
 
     async def ended(self) -> bytes:
-        """What was kept, once the stream has ended."""
-        await asyncio.wait([self._task])
+        """What was kept, once the stream has ended; soon after its command, though what that left may hold it open."""
+        await asyncio.wait([self._task], timeout=_END_SECONDS)
         return self._kept
 
     @property
@@ -128,7 +128,7 @@ class _Stream:
             raise ClosedError("the stream is closed" if self._closed else "the stream is not open: use 'async with'")
         return self._process
 
-    async def _status(self, process: Process, stdout: bytes = b"") -> None:
+    async def _status(self, process: Process, printed: Tail | None = None) -> None:
         """Wait for the end of the command.
 
         Raises:
@@ -136,7 +136,9 @@ class _Stream:
         """
         self.returncode = await process.wait()
         said = b"" if self._messages is None else await self._messages.ended()
-        self._result(said or stdout).check()
+        if not said and printed is not None:
+            said = await printed.ended()
+        self._result(said).check()
 
     def _result(self, said: bytes) -> Result:
         what = self._what if isinstance(self._what, Command) else Command(self._what)
@@ -241,12 +243,12 @@ class StreamWriter(_Stream):
     async def _broken(self, process: Process) -> None:
         with contextlib.suppress(TimeoutError):  # it may have closed its input and go on
             async with asyncio.timeout(_END_SECONDS):
-                await self._status(process, await self._printed.ended())
+                await self._status(process, self._printed)
         raise self._incomplete("the command takes no more input, and not all of it was read")
 
     async def _finish(self, process: Process) -> None:
         await process.stdin.aclose()
-        await self._status(process, await self._printed.ended())
+        await self._status(process, self._printed)
 
 
 def get_stream_reader(
