@@ -35,7 +35,6 @@ class Inside(Suite):
     words: ClassVar[list[str]]
     server: ClassVar[bool] = True
     local = True
-    has_terminal = False
     has_setsid = shutil.which("setsid") is not None
 
     def missing(self) -> str | None:
@@ -48,6 +47,12 @@ class Inside(Suite):
             "inside", Here(), lambda words: [*prefix, *words], server=self.server, cwd=options.get("cwd", os.getcwd())
         )
         return Location(place, limits=Limits(**{limits[name]: options[name] for name in limits if name in options}))
+
+
+class WithoutServer(Inside):
+    server = False
+    late_output_is_apart = False
+    has_terminal = False
 
     async def test_writing_to_one_that_reads_no_more(self, node: Location) -> None:
         pytest.skip("the far shell that tells a program's status holds its standard input too")
@@ -75,17 +80,13 @@ class TestBubblewrap(Inside, LocationConformance):
     words = BWRAP
 
 
-class TestBubblewrapWithoutPython(Inside, LocationConformance):
+class TestBubblewrapWithoutPython(WithoutServer, LocationConformance):
     words = BWRAP
-    server = False
-    late_output_is_apart = False
 
 
 class TestUnshare(OwnNumbers, LocationConformance):
     words = UNSHARE
 
 
-class TestUnshareWithoutPython(OwnNumbers, Processes, Timeouts, Cancelling, Closing):
+class TestUnshareWithoutPython(WithoutServer, OwnNumbers, Processes, Timeouts, Cancelling, Closing):
     words = UNSHARE
-    server = False
-    late_output_is_apart = False
