@@ -349,3 +349,26 @@ async def test_a_connection_that_is_lost(lab, server):
             await running
         assert caught.value.started != "no"
         assert await host(node) == name
+
+
+# -- what it does otherwise --------------------------------------------------------------------------------------------
+
+
+async def test_a_comment_behind_a_value_makes_the_configuration_unreadable(lab, tmp_path):
+    text = Path(lab.config).read_text()
+    config = written(tmp_path / "config", text.replace("IdentitiesOnly yes", "IdentitiesOnly yes # a comment"))
+    async with lab.connect(config=config, transport="openssh") as node:
+        assert await host(node) == "hostA"
+    error = await refusal(lab, ConnectError, config=config)
+    assert "cannot be read" in str(error)
+    os.unlink(config)
+
+
+async def test_host_keys_are_checked_whatever_the_configuration_says(lab, tmp_path):
+    text = Path(lab.config).read_text().replace("StrictHostKeyChecking yes", "StrictHostKeyChecking no")
+    known = f"UserKnownHostsFile {lab.home}/known_hosts"
+    config = written(tmp_path / "config", text.replace(known, "UserKnownHostsFile /dev/null"))
+    async with lab.connect(config=config, transport="openssh") as node:
+        assert await host(node) == "hostA"
+    await refusal(lab, HostKeyError, config=config)
+    os.unlink(config)

@@ -45,6 +45,17 @@ async def test_nor_has_a_process_of_its_own(lab, tmp_path, script):
             await process.wait()
 
 
+async def test_the_death_of_the_keeper_ends_what_it_looked_after(lab, tmp_path):
+    """What looks after it in its turn notices that within seconds."""
+    async with lab.connect(server=False) as node:
+        task = asyncio.create_task(node.run(f": >{tmp_path}/on; setsid sleep 1001 & sleep 1000"))
+        await eventually((tmp_path / "on").exists, 20)
+        os.kill(Victims(lab, "hostA", node).keeper()[0], signal.SIGKILL)
+        with pytest.raises(ShellLost):
+            await asyncio.wait_for(task, 40)
+        assert (await node.run("echo on")).stdout == b"on\n"
+
+
 async def test_its_last_deeds_do_not_reach_what_comes_after_it(lab, server, tmp_path):
     """A lost session ends what carries its token, within seconds; meanwhile commands run in the next one."""
     os.mkfifo(tmp_path / "go")
