@@ -20,6 +20,7 @@ _TITLES = {
     "scale": "Scale: many shells, long queues",
     "startup": "Starting",
     "ssh": "Commands at a host by SSH",
+    "transfer": "Files at a host by SSH",
 }
 _AXES: dict[Unit, str] = {
     "command": "milliseconds per command, logarithmic; less is better",

@@ -22,7 +22,7 @@ from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
 _THEMES = ("latency", "throughput", "output", "scale", "startup")
-_ASKED_FOR = ("ssh",)  # themes that need servers and many packages: only run when they are named
+_ASKED_FOR = ("ssh", "transfer")  # themes that need servers and many packages: only run when they are named
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def _more_descriptors() -> None:
 
 
 def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
-    with ssh_lab.running() if any(one.theme == "ssh" for one in cases) else nullcontext():
+    with ssh_lab.running() if any(one.theme in _ASKED_FOR for one in cases) else nullcontext():
         return asyncio.run(_run(cases, options))
 
 
@@ -130,7 +130,10 @@ def _write(data: dict[str, Any], output: Path | None, *, docs: bool) -> None:
     name, command = "benchmarks", "make bench ARGS=--docs"
     if all(report.theme == "ssh" for report in reports):
         name, command = "benchmarks-ssh", "make bench ARGS='--only ssh --docs'"
-    output = output or _ROOT / "bench/results" / ("local-latest" if name == "benchmarks" else "local-ssh")
+    elif all(report.theme in _ASKED_FOR for report in reports):
+        name, command = "benchmarks-transfer", "make bench ARGS='--only transfer --docs'"
+    local = "local-latest" if name == "benchmarks" else name.replace("benchmarks", "local")
+    output = output or _ROOT / "bench/results" / local
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     _pages(output / f"{name}.md", output, markdown(data, reports, "", command), pictures)

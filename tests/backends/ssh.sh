@@ -136,6 +136,7 @@ UseDNS no
 PrintMotd no
 PrintLastLog no
 MaxSessions ${MAXSESSIONS:-10}
+Subsystem sftp internal-sftp
 MaxStartups ${MAXSTARTUPS:-10:30:100}
 SetEnv SSHLAB_HOST=$3 LANG=${LANG:-C} LC_ALL=${LC_ALL:-${LANG:-C}}
 AllowTcpForwarding yes
