@@ -194,13 +194,25 @@ def in_a_child(tool: Tool, work: Callable[[], list[str]]) -> list[str]:
 def prime(tool: Tool, words: list[bytes]) -> None:
     """Run the tool once, unless a throw-away child shows that it cannot go on from there."""
     args = [os.fsdecode(word) for word in words if word]
-    if in_a_child(tool, lambda: ["fine"] if _ran(tool, args) else []) != ["fine"]:
+    if in_a_child(tool, lambda: ["fine"] if _repeats(tool, args) else []) != ["fine"]:
         return
     _ran(tool, args)
     tool.settle()
 
 
-def _ran(tool: Tool, args: list[str]) -> bool:
+def _repeats(tool: Tool, args: list[str]) -> bool:
+    """Whether a second run comes to the same: some tools set up once what they refuse to set up again."""
+    said = []
+    for _ in range(2):
+        memory = os.memfd_create("warmshell-trial")
+        tool.own([memory])
+        if not _ran(tool, args, memory):
+            return False
+        said.append(os.pread(memory, _LARGEST, 0))
+    return said[0] == said[1]
+
+
+def _ran(tool: Tool, args: list[str], output: int = -1) -> bool:
     """Run it with its output thrown away, and put back what a run leaves changed in a process.
 
     Returns:
@@ -208,6 +220,8 @@ def _ran(tool: Tool, args: list[str]) -> bool:
     """
     kept = State(tool)
     known = len(tool.atexit)
+    for fd in (1, 2) if output >= 0 else ():
+        os.dup2(output, fd)
     try:
         with tool.recorder:
             sys.argv[:] = [tool.argv0, *args]
