@@ -106,6 +106,16 @@ async def test_options_of_a_deployment_stand_in_its_file(place: Path):
         warmshell.connect("inside")
 
 
+async def test_its_options_about_shells_hold(place: Path):
+    (place / "warmshell.yaml").write_text("deployments: {a: {type: local, config: {shell: bash, shells: 1}}}")
+    async with warmshell.connect("a") as node:
+        assert (await node.run("echo ${BASH_VERSION:+bash}")).text == "bash\n"
+        await asyncio.gather(*[node.run(["true"]) for _ in range(3)])
+        assert node.statistics().started == 1
+    async with warmshell.connect("a", shell="sh") as node:
+        assert (await node.run("echo $0")).text.strip().endswith("sh")
+
+
 async def test_a_deployment_that_fails(told: type[Told], place: Path):
     (place / "warmshell.yaml").write_text("deployments: {a: {type: told, config: {fails: 1}}}")
     with pytest.raises(warmshell.ConnectError, match="the power is off"):

@@ -55,6 +55,8 @@ class Shared:
 
 
 _SHARED = Shared()
+_WARM = ("shell", "shells", "idle", "age")
+"""Options of deployments that a location is told when it is made."""
 
 
 class DeployedPlace(Place):
@@ -156,7 +158,11 @@ def named(where: str, options: dict[str, Any], given: str | None = None) -> tupl
             hint=f"a location is a URL of a kind known here ({known_schemes()}), or a name of {DEFAULT_NAME}, which is "
             "not here",
         )
-    return DeployedPlace(DeploymentFile(path), where), common(options, where)
+    file = DeploymentFile(path)
+    place = DeployedPlace(file, where)
+    config = file.deployment(where.partition("/")[0]).config
+    own = {name: config[name] for name in _WARM if config.get(name) is not None}
+    return place, {**own, **common(options, where)}
 
 
 async def each_location(stack: AsyncExitStack, where: str) -> list[str]:
