@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from warmshell.server import pack
 
-from .far import Far
+from .far import Far, memory
 
 ALL = {
     int(match[1]): str(Path(path).parent)
@@ -221,3 +222,24 @@ def test_options_of_the_session(tmp_path):
     far.ask("start", token=far.token, env={"A": "\xff x"})
     assert far.run(far.subshell(), 'printf %s "$A"').stdout == b"\xff x"
     far.close()
+
+
+def test_idle_it_takes_little_and_sleeps(far):
+    """The figures are the benchmarks' matter; these bounds only tell a defect."""
+    pids = [far.ask("create_subshell", shell="sh")["pid"] for _ in range(20)]
+    server = far.facts["pid"]
+    assert memory(server) < 40 * 1024 * 1024
+    proportional = [line for pid in pids for line in _lines(pid, "smaps_rollup") if line.startswith("Pss:")]
+    assert sum(int(line.split()[1]) for line in proportional) < 20 * 1024
+    before = _switches(server)
+    time.sleep(0.5)  # not to wait for anything: nothing is to happen
+    assert _switches(server) - before <= 2
+
+
+def _switches(pid):
+    """How often the process went to sleep, which it can only after it woke up."""
+    return next(int(line.split()[1]) for line in _lines(pid, "status") if line.startswith("voluntary_ctxt"))
+
+
+def _lines(pid, name):
+    return Path(f"/proc/{pid}/{name}").read_text().splitlines()
