@@ -21,7 +21,7 @@ from bench.quiet import Patience
 from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
-_THEMES = ("latency", "throughput", "output", "scale", "startup")
+_THEMES = ("latency", "throughput", "output", "scale", "startup", "coprocess")
 _ASKED_FOR = ("ssh", "transfer")  # themes that need servers and many packages: only run when they are named
 
 
