@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Hashable, Mapping
@@ -17,7 +18,7 @@ from warmshell.connector.local import default_jobs, workdir_error
 from warmshell.coprocess.statistics import CoprocessStatistics, WorkerStatistics
 from warmshell.coprocess.streams import Captured, Log
 from warmshell.coprocess.worker import Invocation, NotStartedError, Tool, Worker
-from warmshell.errors import BusyError, ClosedError, CommandTimeout, ProgramNotFound
+from warmshell.errors import BusyError, ClosedError, CommandTimeout, NotSupported, ProgramNotFound
 from warmshell.host import LocalHost
 from warmshell.shield import shielded
 
@@ -74,6 +75,11 @@ class CoprocessPool:
         self.log = Log()
 
     async def __aenter__(self) -> Self:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            raise NotSupported(
+                "this program ignores SIGCHLD, so that the kernel tells it the status of no process of its own",
+                location="local:", hint="signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+            )  # fmt: skip
         self._host = LocalHost(env=self._env, cwd=self._cwd)
         try:
             self._directory = tempfile.mkdtemp(prefix="warmshell-")
@@ -257,6 +263,11 @@ class CoprocessPool:
         return ProgramNotFound(
             f"there is no program {name!r}", command=str(self._tool), location="local:", errno=error.errno
         )
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether the tool is known to be none that becomes a coprocess."""
+        return self._tool.ordinary
 
     def statistics(self) -> CoprocessStatistics:
         """How it is doing now."""

@@ -144,6 +144,10 @@ class _Driver:
         streams = Passed((fds[1], fds[2], fds[3]))
         given = Invocation(request.args, env, cwd, streams, umask=request.umask)
         pool = await self._pool(env)
+        if pool.is_ordinary:  # the client does that itself, with its own streams
+            link.setblocking(True)
+            link.sendall(b"E cold\n")
+            return
         serving = asyncio.ensure_future(pool.call(given))
         gone = asyncio.ensure_future(_closed(link))
         await asyncio.wait({serving, gone}, return_when=asyncio.FIRST_COMPLETED)
