@@ -37,8 +37,8 @@ async def test_what_is_ended_for_its_sake_has_no_result(lab, server, tmp_path, s
 
 
 @SCRIPTS
-async def test_nor_has_a_process_of_its_own(lab, tmp_path, script):
-    async with lab.connect(server=False) as node, node.open(f": >{tmp_path}/on; {script}") as process:
+async def test_nor_has_a_process_of_its_own(lab, server, tmp_path, script):
+    async with lab.connect(server=server) as node, node.open(f": >{tmp_path}/on; {script}") as process:
         await eventually((tmp_path / "on").exists, 20)
         os.kill(client_of_control(node), signal.SIGKILL)
         with pytest.raises(ShellLost):
