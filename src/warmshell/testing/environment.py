@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from warmshell.errors import CommandError
@@ -91,7 +93,8 @@ class Environment(Suite):
         assert result.stdout == b"b none none\n"
 
     async def test_variables_of_a_process(self, node: Location) -> None:
-        for options in ({"env": {"A": "b c", "a.b": "d"}}, {"env_only": {"A": "b c", "a.b": "d"}}):
+        given: list[dict[str, Any]] = [{name: {"A": "b c", "a.b": "d"}} for name in ("env", "env_only")]
+        for options in given:
             async with node.open(["env", "-0"], **options) as process:
                 found = (await process.stdout.read()).split(b"\0")
             assert b"A=b c" in found
