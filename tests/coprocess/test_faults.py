@@ -84,6 +84,15 @@ def test_a_tool_that_commands_share(kind: str, place: Path, tmp_path: Path) -> N
         assert marks.read_text() == "x\n" * 9
 
 
+def test_warm_call_when_told_that_it_is_one(place: Path) -> None:  # noqa: F811
+    tool = example("python")
+    words = [sys.executable, "-m", "warmshell", "call", "--fcli", "--words", str(len(tool)), *tool, "a", "b"]
+    for _ in range(2):
+        done = subprocess.run(words, input=b"in\n", capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"a b\nIN\n", b"2 words\n")
+    assert len(server_pids(place)) == 1
+
+
 def test_a_shared_tool_that_dies(place: Path) -> None:  # noqa: F811
     for _ in range(2):
         assert called(ODD, "kill", "SIGSEGV")[0] == 139

@@ -53,9 +53,19 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(help=_CALL, context_settings={**_SETTINGS, "allow_interspersed_args": False})
 @_options
+@click.option("--fcli", is_flag=True, help="TOOL is a coprocess by FCLI, in any language.")
+@click.option(
+    "--words", "count", type=click.IntRange(1), default=1, metavar="N", help="With --fcli: words of TOOL [1]."
+)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="TOOL [WORD]…")
-def call(words: tuple[str, ...], **settings: Any) -> NoReturn:
+def call(words: tuple[str, ...], *, fcli: bool, count: int, **settings: Any) -> NoReturn:
     """The command object; its help is above."""
+    if fcli:
+        from warmshell.cli.common import seconds
+        from warmshell.coprocess.driver.client import call_fcli
+
+        given = [os.fsencode(word) for word in words]
+        call_fcli(given[:count], given[count:], idle=seconds(settings["idle"]))
     from warmshell.coprocess.forkserver import launcher
 
     target, rest = launcher.find(list(words))
