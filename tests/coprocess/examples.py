@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def example(language: str) -> list[str]:
 
 
 def _missing(program: str) -> bool:
+    if program == "perl" and shutil.which(program):  # Debian's perl-base has no modules
+        return subprocess.run([program, "-MJSON::PP", "-e", "1"], capture_output=True, check=False).returncode != 0
     return shutil.which(program) is None
 
 
