@@ -14,7 +14,8 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 DIRECTORY, LINK_TO_DIRECTORY, LINK, DANGLING, OTHER = "d", "D", "l", "x", "f"
 """What an entry is, as far as a walk needs to know."""
@@ -46,6 +47,7 @@ class Pattern:
         self.only_directories = text.endswith("/") or (parts[-1] == "**" and not deep_files)
         self.deep_files = deep_files
         self._known: dict[frozenset[int], frozenset[int]] = {}
+        self._of_files: dict[frozenset[int], Callable[[str], object] | None] = {}
         self.dangling = dangling
         self._matchers = [
             _DEEP if part == "**" else re.compile(fnmatch.translate(part)).match if _MAGIC.search(part) else part
@@ -104,6 +106,14 @@ class Pattern:
                 after.add(state + 1)
         return self._closed(after)
 
+    def of_files(self, states: frozenset[int]) -> Callable[[str], object] | None:
+        """What says of a name whether a file of that name matches here; ``None`` if none does."""
+        if states not in self._of_files:
+            last = len(self.parts) - 1
+            finals = [self._matchers[state] for state in states if state == last] if not self.only_directories else []
+            self._of_files[states] = _one_of(finals) if finals else None
+        return self._of_files[states]
+
     def accepts(self, states: frozenset[int], name: bytes, kind: str) -> bool:
         """Whether an entry with this outcome of :meth:`step` is one that the pattern is for."""
         if len(self.parts) not in states or (self.only_directories and kind not in (DIRECTORY, LINK_TO_DIRECTORY)):
@@ -116,6 +126,17 @@ class Pattern:
         if kind not in (DIRECTORY, LINK_TO_DIRECTORY):
             return False
         return any(state < len(self.parts) for state in states)
+
+
+def _one_of(matchers: list[Any]) -> Callable[[str], object]:
+    """Whether one of them matches: names to be equal to, functions, or ``None``, which matches all."""
+    if len(matchers) == 1 and callable(matchers[0]):
+        return matchers[0]  # type: ignore[no-any-return]
+    if _DEEP in matchers:
+        return lambda _: True
+    names = {matcher for matcher in matchers if isinstance(matcher, str)}
+    functions = [matcher for matcher in matchers if callable(matcher)]
+    return lambda text: text in names or any(function(text) for function in functions)
 
 
 class Want:
@@ -152,12 +173,16 @@ class Walk:
         matches_root = len(pattern.parts) in start and after is None
         root = Want((), start, matches_root)
         root.names = pattern.names(start)
-        self._stack: list[Want] = [root]
+        self._stack: list[Want | bytes] = [root]
 
     def found(self) -> Iterator[bytes]:
         """Paths that match, until a directory has to be known, or all is done; ``b"."`` is the root itself."""
         while self._stack:
             top = self._stack[-1]
+            if isinstance(top, bytes):  # most are files, which match and no more
+                self._stack.pop()
+                yield top
+                continue
             if top.match:
                 top.match = False
                 yield top.path or b"."
@@ -176,18 +201,29 @@ class Walk:
         """The next directories to be listed; their ``entries`` are to be set."""
         found = []
         for want in reversed(self._stack):
+            if isinstance(want, bytes):
+                continue
             if want.entries is None and self._pattern.goes_on(want.states, DIRECTORY):
                 found.append(want)
                 if len(found) == most:
                     break
         return found
 
+    def _push_file(self, parent: Want, name: bytes) -> None:
+        if not self._after or (*parent.parts, name) > self._after:
+            self._stack.append(parent.path + b"/" + name if parent.path else name)
+
     def _expand(self, parent: Want) -> None:
         pattern, entries = self._pattern, parent.entries or []
         if parent.names is None and pattern.asks_for_parent(parent.states):
             entries.append((b"..", DIRECTORY))  # no listing has it
         entries.sort(reverse=True)
+        file_matches = pattern.of_files(parent.states)
         for name, kind in entries:
+            if kind == OTHER:
+                if file_matches is not None and file_matches(name.decode("utf-8", "surrogateescape")):
+                    self._push_file(parent, name)
+                continue
             states = pattern.step(parent.states, name, kind)
             if not states:
                 continue
