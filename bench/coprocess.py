@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import coprocess_fcli  # noqa: F401 - its cases belong to this theme
 from bench.cpu import ROOTS
 from bench.model import Block, Contender, Target, case
 

@@ -1,4 +1,5 @@
-# warmshell.sh: coprocesses for POSIX shells (dash, bash, busybox ash, ksh). See docs/coprocess.md and docs/fcli.md.
+# warmshell.sh: coprocesses for POSIX shells. See docs/coprocess.md and docs/fcli.md. Scripts and tools in dash, bash and
+# busybox ash, tools in ksh, too.
 #
 #   . "$(warm coprocess library)"
 #   warm_coprocess foo ./foo-tool        # from now on "foo WORD..." is served by a warm ./foo-tool
