@@ -1,5 +1,7 @@
 """Python tools cold and warm: the levels of the fork server, its clients, and what others offer."""
 
+# ruff: noqa: ASYNC210, ASYNC220, ASYNC221 - a call is waited for: nothing else runs meanwhile
+
 from __future__ import annotations
 
 import os
@@ -75,7 +77,9 @@ def _pids() -> set[int]:
 
 
 def _quietly(argv: list[str], env: dict[str, str]) -> None:
-    subprocess.run(argv, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        argv, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _cold(tool: str) -> Contender:
@@ -152,12 +156,9 @@ def _in_process(tool: str) -> Contender:
 
 
 def _quicken() -> Contender:
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Block]:
-        raise NotImplementedError
-        yield
-
-    return Contender("quicken", "peer", opened, "0.1.0 does not start on Python 3.10 and later (asyncio's loop=)")
+    return Contender(
+        "quicken", "peer", _cold("black").make, "0.1.0 does not start on Python 3.10 and later (asyncio's loop=)"
+    )
 
 
 def _contenders(tool: str) -> list[Contender]:
@@ -192,8 +193,8 @@ _TARGETS = {
 def _register(tool: str) -> None:
     words = " ".join(_LINES[tool][1])
     text = (
-        "Every launcher is a process of its own, except for the asyncio client. CPU is that of client, server and fork. "
-        "A tool that cannot have a level is forked there."
+        "Every launcher is a process of its own, except for the asyncio client. "
+        "CPU is that of client, server and fork. A tool that cannot have a level is forked there."
     )
 
     def contenders() -> list[Contender]:

@@ -20,6 +20,7 @@ _TITLES = {
     "scale": "Scale: many shells, long queues",
     "startup": "Starting",
     "ssh": "Commands at a host by SSH",
+    "coprocess": "Python tools, cold and warm",
     "transfer": "Files at a host by SSH",
 }
 _AXES: dict[Unit, str] = {

@@ -21,8 +21,8 @@ from bench.quiet import Patience
 from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
-_THEMES = ("latency", "throughput", "output", "scale", "startup", "coprocess")
-_ASKED_FOR = ("ssh", "transfer")  # themes that need servers and many packages: only run when they are named
+_THEMES = ("latency", "throughput", "output", "scale", "startup")
+_ASKED_FOR = ("ssh", "transfer", "coprocess")  # they need servers and many packages: only when they are named
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,10 +128,10 @@ def _write(data: dict[str, Any], output: Path | None, *, docs: bool) -> None:
     reports = [restore(report) for report in data["cases"]]
     pictures = plots(data, reports)
     name, command = "benchmarks", "make bench ARGS=--docs"
-    if all(report.theme == "ssh" for report in reports):
-        name, command = "benchmarks-ssh", "make bench ARGS='--only ssh --docs'"
-    elif all(report.theme in _ASKED_FOR for report in reports):
-        name, command = "benchmarks-transfer", "make bench ARGS='--only transfer --docs'"
+    themes = {report.theme for report in reports}
+    if len(themes) == 1 and themes <= set(_ASKED_FOR):
+        (theme,) = themes
+        name, command = f"benchmarks-{theme}", f"make bench ARGS='--only {theme} --docs'"
     local = "local-latest" if name == "benchmarks" else name.replace("benchmarks", "local")
     output = output or _ROOT / "bench/results" / local
     output.mkdir(parents=True, exist_ok=True)

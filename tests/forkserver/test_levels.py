@@ -52,7 +52,8 @@ def test_a_first_run(site):
         import state
         if __name__ == "__main__":
             state.COUNT += 1
-            print(state.COUNT, os.getcwd(), sys.argv[1:], os.environ.get("SET"), signal.getsignal(signal.SIGUSR1))
+            if sys.argv[1:] != ["x"]:
+                print(state.COUNT, os.getcwd(), sys.argv[1:], os.environ.get("SET"), signal.getsignal(signal.SIGUSR1))
             os.environ["SET"] = "x"
             os.chdir("/")
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
