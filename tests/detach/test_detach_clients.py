@@ -300,12 +300,17 @@ async def test_directories_of_dead_sessions_are_swept_and_no_others(tmp_path):
     made("deadbee2", pid=2**22 + 5, started=1)
     made("foreign1", pid=1, started=1, host="elsewhere")
     made("beingmade")
-    made("forgotten")
-    os.utime(tmp_path / "forgotten", (1, 1))
+    for name in ("forgotten", "of-others", "others00"):
+        made(name)
+    (tmp_path / "others00" / "theirs").touch()
+    for name in ("forgotten", "of-others", "others00"):
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "a-file").touch()
     (tmp_path / "nonsense").mkdir()
     (tmp_path / "nonsense" / "info.json").write_text("{")
     await asyncio.to_thread(sweep, str(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["beingmade", "foreign1", "nonsense"]
+    left = ["a-file", "beingmade", "foreign1", "nonsense", "of-others", "others00"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 async def test_a_link_that_was_killed_leaves_no_process_and_its_directory_goes_with_the_next_session(place, tmp_path):

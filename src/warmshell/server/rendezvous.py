@@ -126,6 +126,8 @@ def sweep(base: str) -> None:
     """Remove what sessions have left that were killed on this host."""
     for name in os.listdir(base):
         directory = os.path.join(base, name)
+        if not name.isalnum() or not _has_only_ours(directory):
+            continue
         try:
             with open(os.path.join(directory, _NOTE), "rb") as file:
                 note = json.loads(file.read())
@@ -136,6 +138,14 @@ def sweep(base: str) -> None:
         except (OSError, ValueError, KeyError, TypeError):  # it is being made, or was when its maker was killed
             if _is_old(directory):
                 _remove(directory)
+
+
+def _has_only_ours(directory: str) -> bool:
+    """Whether it holds nothing but what a session makes: others keep theirs beside it."""
+    try:
+        return all(name in (SOCKET, _NOTE) or name.startswith("spool-") for name in os.listdir(directory))
+    except OSError:
+        return False
 
 
 def _is_old(directory: str) -> bool:
