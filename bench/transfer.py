@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import ssh_ours, ssh_peers
+from bench import copies, ssh_ours, ssh_peers
 from bench.model import Block, Contender, Target, case
 from bench.peers import package_missing, program_missing
 from bench.ssh_lab import NEAR, NO_PYTHON, USER, missing
 from bench.ssh_ours import OURS
 
-_THEME = "transfer"
+_THEME = copies.THEME
 _SCRIPTS = "Warmshell, no Python there"
 _SFTP = "asyncssh sftp"
 

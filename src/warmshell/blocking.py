@@ -41,6 +41,7 @@ from warmshell.command import Command, Result, Words
 from warmshell.errors import ClosedError, LocationError
 from warmshell.portal import Portal, pulled
 from warmshell.process import CHUNK
+from warmshell.transfer.blocking import Transfers, copy
 
 if TYPE_CHECKING:
     from warmshell.attached import Earlier, Ended, Piece
@@ -58,7 +59,7 @@ _Answer = TypeVar("_Answer")
 
 __all__ = [
     "Attached", "Location", "Pool", "Process", "Receiver", "Results", "Sender", "Shell",
-    "attach", "connect", "end_session", "sessions",
+    "attach", "connect", "copy", "end_session", "sessions",
 ]  # fmt: skip
 
 
@@ -156,11 +157,8 @@ class _Open(Generic[T]):
         return portal.call(function, inner)
 
 
-class Location(_Open[warmshell.location.Location]):
-    """One place where commands run; see :class:`warmshell.Location`.
-
-    Made by :func:`connect`; used as a context manager.
-    """
+class Location(_Open[warmshell.location.Location], Transfers):
+    """One place where commands run, made by :func:`connect`; a context manager. See :class:`warmshell.Location`."""
 
     def __init__(self, location: warmshell.location.Location) -> None:
         super().__init__(lambda: location, "location")

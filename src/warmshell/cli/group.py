@@ -19,6 +19,7 @@ INTERRUPTED = 130
 _COMMANDS = {
     "run": ("run", "Run one command, here or elsewhere, with its own status and streams."),
     "map": ("map", "Run a command for every value of an input, many at a time."),
+    "cp": ("cp", "Copy files and directories between any two locations."),
     "sessions": ("sessions", "List the sessions that were left at a location."),
     "attach": ("sessions", "Show what a session that was left writes; its command's status."),
     "kill": ("sessions", "End a session that was left, and all in it."),
@@ -26,13 +27,13 @@ _COMMANDS = {
     "alias": ("call", "Write launchers that run Python tools warm."),
     "sh": ("sh", "A shell that is warm already: for scripts, and for make's SHELL."),
     "coprocess": ("coprocess", "Tools kept running: list, stop, and more."),
-    "ls": ("ls", "List directories, wherever they are."),
-    "cat": ("cat", "Write the contents of files, wherever they are, to standard output."),
     "deploy": ("deploy", "Deploy what a file names, and hold it."),
     "undeploy": ("deploy", "Take down what is held."),
     "status": ("deploy", "Show deployments, their locations, shells and subshells."),
     "validate": ("schema", "Say what is wrong with a deployment file, and where."),
     "schema": ("schema", "Print the JSON Schema of deployment files."),
+    "ls": ("ls", "List directories, wherever they are."),
+    "cat": ("cat", "Write the contents of files, wherever they are, to standard output."),
     "doctor": ("doctor", "Show what this machine or a location offers, and what is missing."),
     "demo": ("demo", "Run real commands over the standard library, cold and warm, and compare."),
 }

@@ -88,7 +88,8 @@ class DirectSender(Sender):
         """
         create = self._site.create(pax=self._pax, dereference=self._dereference)
         script = scripts.send_directly(create, shlex.join(words))
-        line = b"exec sh -c " + quote(b"exec cat >" + quote(receiver.pipe))
+        pipe = quote(receiver.pipe)
+        line = b"exec sh -c " + quote(b"test -p %s && exec cat >%s" % (pipe, pipe))
         names = [b"./" + name for name in self.names]
         process = await self._begin([b"sh", b"-c", script.encode(), b"sh", self._directory, line, *names])
         await process.stdin.aclose()
@@ -113,4 +114,5 @@ async def send_directly(sender: DirectSender, receiver: DirectReceiver, words: S
             for task in (ended, sending):
                 task.cancel()
             await asyncio.wait([ended, sending])
+            await sender.aclose()  # first of all nobody writes into the pipe any more
     await receiver.finish()

@@ -40,7 +40,9 @@ cd -- "$1" 2>/dev/null || { echo "there is no directory $1" >&2; exit 72; }
 s=./$2; shift 2
 mkdir -m 700 -- "$s" || exit 73
 undo() {
-    for p in "$s"/*.in; do test ! -p "$p" || : <>"$p"; done # whoever waits to write into it, waits no more
+    for p in "$s"/.warm-*.in; do # whoever waits to write into it waits no more, and nobody begins to
+        test ! -p "$p" || { mv -f "$p" "$s/gone" && : <>"$s/gone"; }
+    done
     rm -rf -- "$s" 2>/dev/null || { chmod -R u+rwX -- "$s"; rm -rf -- "$s"; }
 }
 trap 'trap "" HUP INT TERM PIPE; undo' EXIT
@@ -149,7 +151,7 @@ shift
 _REMOVE = r"""
 CDPATH=
 cd -- "$1" 2>/dev/null || exit 0
-for p in "./$2"/*.in; do test ! -p "$p" || : <>"$p"; done
+for p in "./$2"/.warm-*.in; do test ! -p "$p" || { mv -f "$p" "./$2/gone" && : <>"./$2/gone"; }; done
 rm -rf -- "./$2" 2>/dev/null || { chmod -R u+rwX -- "./$2"; rm -rf -- "./$2"; }
 """
 
