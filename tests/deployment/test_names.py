@@ -15,7 +15,9 @@ import pytest
 import warmshell
 from cli.conftest import Cli
 from deployment.conftest import Told
+from warmshell.connector.place import Place
 from warmshell.deployment import holder
+from warmshell.deployment.names import DeployedPlace
 from warmshell.errors import LocationError
 from warmshell.testing import eventually_sync
 
@@ -68,6 +70,11 @@ async def test_names_in_the_place_of_urls(place: Path):
             assert [result.text async for result in pool.map([["echo", "1"], ["echo", "2"]])] == ["1\n", "2\n"]
         assert log(place) == ["up"]
     assert log(place) == ["up", "down"]
+
+
+def test_a_name_can_do_what_its_place_can():
+    own = {"name", "address", "reach"}  # to reach it is to deploy it
+    assert {name for name in vars(Place) if not name.startswith("_")} - own <= set(vars(DeployedPlace))
 
 
 async def test_two_users_at_once_deploy_once(place: Path):
@@ -189,6 +196,23 @@ def test_a_holder_that_is_interrupted_takes_all_down(warm: Cli, place: Path, num
         process.kill()
         process.communicate()
     assert log(place) == ["up", "down"]
+
+
+@pytest.mark.parametrize("words", [["deploy"], ["deploy", "-b"], ["run", "--on", "a", "--", "true"]])
+def test_interrupted_while_it_is_deployed(warm: Cli, place: Path, words: list[str]):
+    (place / "warmshell.yaml").write_text(
+        "deployments: {a: {type: command, config: {exec: env, deploy: 'echo up >>log; sleep 1000',"
+        " undeploy: echo down >>log}}}"
+    )
+    process = warm.start(*words)
+    try:
+        eventually_sync(lambda: log(place) == ["up"], 30, "it was not deployed")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    eventually_sync(lambda: log(place) == ["up", "down"], 30, lambda: f"{log(place)}")
 
 
 def test_a_holder_that_was_killed_leaves_the_way_free(warm: Cli, place: Path):

@@ -53,6 +53,22 @@ def test_nothing_is_left_by_a_client_that_was_killed(warm: Cli, tmp_path: Path, 
         process.communicate()
 
 
+async def test_files_go_in_and_out(tmp_path: Path):
+    data = bytes(range(256)) * 5000
+    (tmp_path / "from").write_bytes(data)
+    inner = Deployment("a", "command", {"exec": f"{BWRAP} --tmpfs /mnt --unshare-pid --proc /proc"})
+    async with DeploymentManager([inner, Deployment("b", "command", {"exec": "env"}, wraps=Wraps("a"))]) as manager:
+        a, b = manager.connector("a"), manager.connector("b")
+        await b.copy_local_to_remote(str(tmp_path / "from"), str(tmp_path / "to"), ["b"])
+        assert (tmp_path / "to").read_bytes() == data
+        node = await a.location("a")
+        await node.put(tmp_path / "from", "/mnt/in")
+        assert not os.path.exists("/mnt/in")
+        assert await node.path("/mnt/in").exists()
+        await warmshell.copy(node.path("/mnt/in"), (await b.location("b")).path(str(tmp_path / "out")))
+        assert (tmp_path / "out").read_bytes() == data
+
+
 def host(lab: Lab) -> Deployment:  # noqa: F811
     return Deployment("host", "ssh", {"nodes": ["hostA"], "config": lab.config})
 

@@ -79,7 +79,8 @@ class WrappedPlace(FarPlace):
         self._wrap = wrap
         self._connect_timeout = connect_timeout
         self._inner: Place | None = None
-        self._world = b""
+        self._world = self._files = b""
+        self._same_files: bool | None = None
 
     @property
     def reached(self) -> bool:
@@ -123,11 +124,25 @@ class WrappedPlace(FarPlace):
             raise ConnectError(
                 f"{program!r} starts no shell that answers within {self._connect_timeout:g} s", location=self.name
             ) from None
-        pid, _, channel.world = hello.partition(b" ")
-        channel.pid = int(pid) if pid.isdigit() else 0
+        for word in hello.split():
+            if word.isdigit():
+                channel.pid = int(word)
+            elif word.startswith(b"pid:"):
+                channel.world = word
+            elif word.startswith(b"mnt:"):
+                channel.files = word
 
     def controlled_by(self, channel: Channel) -> None:
-        self._world = channel.world
+        self._world, self._files = channel.world, channel.files
+        self._same_files = None
+
+    async def open_bulk(self, command: Command) -> Process:
+        """On a channel of its own, unless each run of the program has files of its own."""
+        if self._same_files is None and self.session is not None:
+            channel = await self.channel()
+            self._same_files = bool(self._files) and channel.files == self._files
+            await channel.aclose()
+        return await (super().open_bulk(command) if self._same_files else self.open(command))
 
     async def end_on(self, channel: Channel, tag: str, grace: float) -> bool:
         """End everything on a channel that carries a tag.

@@ -121,11 +121,21 @@ class DeployedPlace(Place):
     def session(self) -> Session | None:
         return None if self._inner is None else self._inner.session
 
+    @property
+    def lanes(self) -> int | None:
+        return None if self._inner is None else self._inner.lanes
+
     async def reopen(self, line: bytes) -> Process:
         return await self.inner.reopen(line)
 
     async def open(self, command: Command) -> Process:
         return await self.inner.open(command)
+
+    async def open_bulk(self, command: Command) -> Process:
+        return await self.inner.open_bulk(command)
+
+    def words_to(self) -> list[str]:
+        return self.inner.words_to()
 
     async def end_tagged(self, tag: str, session: int, grace: float) -> bool:
         return await self.inner.end_tagged(tag, session, grace)

@@ -18,13 +18,14 @@ class Channel:
         token: what the hello carried; standard error still has it.
         pid: the far shell.
         world: the PID namespace that it is in, as it tells it; empty where it does not.
+        files: the mount namespace that it is in, in the same way.
     """
 
     def __init__(self, process: Process, token: str) -> None:
         self.process = process
         self.token = token
         self.pid = 0
-        self.world = b""
+        self.world = self.files = b""
 
     async def aclose(self) -> None:
         """End it."""

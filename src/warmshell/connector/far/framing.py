@@ -41,8 +41,8 @@ def hello_line(token: str, *, terminal: bool = False) -> str:
 
 
 def reader_text(token: str) -> str:
-    """The same for a ``sh`` that gets it as one word; its hello also tells the PID namespace, where that is known."""
-    return _text(token, " $(readlink /proc/self/ns/pid 2>/dev/null)")
+    """The same for a ``sh`` that gets it as one word; its hello also tells its namespaces, where they are known."""
+    return _text(token, "".join(f" $(readlink /proc/self/ns/{kind} 2>/dev/null)" for kind in ("pid", "mnt")))
 
 
 def _text(token: str, more: str) -> str:
