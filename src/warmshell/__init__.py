@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from warmshell.attached import Attached
     from warmshell.command import Command, Output, Result
     from warmshell.connector import connect
+    from warmshell.deployment.file import Deployment, DeploymentFile, DeploymentFileError
+    from warmshell.deployment.manager import DeploymentManager
     from warmshell.detached import SessionInfo, attach, end_session, sessions
     from warmshell.errors import (
         ArchiveError,
@@ -56,6 +58,8 @@ _HOME = {
     "Attached": "attached", "Detach": "shell.detachable", "SessionInfo": "detached", "SessionLeft": "shell.detachable",
     "attach": "detached", "end_session": "detached", "sessions": "detached",
     "Command": "command", "Output": "command", "Result": "command",
+    "Deployment": "deployment.file", "DeploymentFile": "deployment.file", "DeploymentFileError": "deployment.file",
+    "DeploymentManager": "deployment.manager",
     "connect": "connector", "Location": "location", "Pool": "pool", "Process": "process", "Shell": "shell",
     "ArchiveError": "errors", "CopyError": "errors", "IncompleteStream": "errors",
     "AuthenticationError": "errors", "HostKeyError": "errors",
@@ -82,6 +86,10 @@ __all__ = [
     "ConnectError",
     "Copied",
     "CopyError",
+    "Deployment",
+    "DeploymentFile",
+    "DeploymentFileError",
+    "DeploymentManager",
     "Detach",
     "FileError",
     "HostKeyError",
