@@ -120,9 +120,12 @@ def _take_signals(request: Request, handlers: dict[int, Any]) -> None:
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for number in range(1, signal.NSIG):
-        is_untouched = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
-        if request.ignored >> (number - 1) & 1 and is_untouched:
+    for number in _numbers(request.ignored):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.SIG_IGN)
-    blocked = [number for number in range(1, signal.NSIG) if request.blocked >> (number - 1) & 1]
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _numbers(request.blocked))
+
+
+def _numbers(mask: int) -> list[int]:
+    """The signals of a mask."""
+    return [number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1] if mask else []

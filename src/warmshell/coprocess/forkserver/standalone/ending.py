@@ -147,7 +147,6 @@ def _finalize() -> None:
     if main is not None:
         main.__dict__.clear()
     sys.last_type = sys.last_value = sys.last_traceback = None
-    gc.collect()
     standard = {id(layer) for stream in (sys.stdin, sys.stdout, sys.stderr) for layer in _layers(stream)}
     known: dict[type, bool] = {}
     for thing in gc.get_objects():

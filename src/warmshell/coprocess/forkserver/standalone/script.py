@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# By the name that is imported already: importlib.machinery would be executed by every call.
+_LOADER: Any = sys.modules["_frozen_importlib_external"].SourceFileLoader
+
+
 class Script:
     """A script as ``python SCRIPT`` reads it.
 
@@ -48,13 +52,11 @@ class Script:
 
     def fresh_main(self) -> dict[str, Any]:
         """The module ``__main__`` as it is when a script begins."""
-        from importlib.machinery import SourceFileLoader
-
         space = sys.modules["__main__"].__dict__
         space.clear()
         space.update(
             __name__="__main__", __doc__=None, __package__=None, __spec__=None, __annotations__={},
-            __loader__=SourceFileLoader("__main__", self.path), __builtins__=sys.modules["builtins"],
+            __loader__=_LOADER("__main__", self.path), __builtins__=sys.modules["builtins"],
             __file__=self.path, __cached__=None,
         )  # fmt: skip
         return space

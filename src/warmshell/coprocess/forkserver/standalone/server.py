@@ -94,6 +94,7 @@ class Server:
     def run(self) -> None:
         """Serve until there is nothing to do any more."""
         gc.collect()
+        self._tool.recorder.compact()
         gc.freeze()
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._wake[0], select.POLLIN)

@@ -107,6 +107,8 @@ class Tool:
         self.changes = {name: value for name, value in now.items() if self.initial.get(name) != value}
         self.changes.update({name: None for name in self.initial if name not in now})
         self.modules = set(sys.modules)
+        # Looked up here: to walk through all names would copy their pages in every call.
+        self._ours = [name for name in self.modules if name.split(".")[0] == "_warmshell"]
         self.collects = gc.isenabled()
         self.imported_handlers = len(self.atexit)
 
@@ -198,7 +200,8 @@ class Tool:
             sys.orig_argv[:] = [*self._interpreter_words(), self.argv0, *args]
         self.streams.renew()
         space = self.script.fresh_main()
-        _forget_us()
+        for name in self._ours:
+            del sys.modules[name]
         if self.collects:
             gc.enable()
 
@@ -267,8 +270,3 @@ def _reopen(fd: int) -> None:
     os.lseek(fresh, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
     os.dup2(fresh, fd, os.get_inheritable(fd))
     os.close(fresh)
-
-
-def _forget_us() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "_warmshell"]:
-        del sys.modules[name]

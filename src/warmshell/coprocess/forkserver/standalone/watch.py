@@ -6,6 +6,7 @@ are stood in for until the import is over.
 
 from __future__ import annotations
 
+import marshal
 import os
 import posix
 import stat
@@ -112,6 +113,11 @@ class Recorder:
     def _finds_the_same(self, path: str) -> bool:
         """Whether a directory that only imports have looked through has other files now, but the same modules."""
         return path in self._searched and _importable(path) == self._searched[path]
+
+    def compact(self) -> None:
+        """Bring what each call compares together in memory: every page touched there is one that a fork has to copy."""
+        self._files = marshal.loads(marshal.dumps(self._files))  # noqa: S302 - our own
+        self._listed = marshal.loads(marshal.dumps(self._listed))  # noqa: S302
 
     def forgive_chdir(self) -> None:
         """The directory was put back."""
