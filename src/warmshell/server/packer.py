@@ -23,10 +23,13 @@ def create(kind: str, follow: bool, names: list[str]) -> None:
         encoding="utf-8", errors="surrogateescape",
     ) as archive:  # fmt: skip
         for name in names:
-            archive.add(name, filter=_member)
+            archive.add(name, filter=lambda info: _member(info, follow and kind == "pax", kind == "pax"))
 
 
-def _member(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def _member(info: tarfile.TarInfo, follow: bool, exact: bool) -> tarfile.TarInfo | None:
+    if exact:  # tarfile's own times are floating point numbers
+        nanoseconds = os.stat(info.name or ".", follow_symlinks=follow).st_mtime_ns
+        info.pax_headers["mtime"] = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"
     if info.issym() or info.islnk() or info.isdir() or info.isreg() or info.isfifo():
         return info
     sys.stderr.write(f"left out, as it is neither a file nor a link: {info.name!a}\n")
