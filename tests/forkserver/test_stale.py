@@ -174,3 +174,12 @@ def test_random_numbers_and_times_are_fresh(site):
     tool = site.tool("import random, logging, uuid\nprint(random.random(), uuid.uuid4(), logging._startTime)\n")
     assert len({site.call(tool)[1] for _ in range(4)}) == 4
     assert site.only().calls == 4
+
+
+def test_so_many_servers_and_no_more(site):
+    tool = site.tool("import os\nprint(os.environ['N'])\n")
+    for number in range(36):
+        assert site.call(tool, env={**site.env, "N": str(number)})[1] == f"{number}\n".encode()
+    eventually(lambda: len(site.servers()) <= 32, within=20)
+    assert site.call(tool, env={**site.env, "N": "35"})[0] == 0
+    assert any(info.calls == 2 for info in site.servers())

@@ -31,6 +31,7 @@ _HELD = 400  # connections accepted and waiting; more wait in the kernel
 _CLD_STOPPED = 5  # which os names since Python 3.9
 _GRACE = 2.0
 _TICK = 15.0
+_TOUCH_SECONDS = 1.0
 
 
 class Server:
@@ -233,6 +234,7 @@ class Server:
             incoming.close_fds()
             _refuse(incoming.link, wire.STALE, reason)
             return
+        self._touch()
         self._used = time.monotonic()
         if self._reuse:
             self._give_to_worker(incoming)
@@ -285,6 +287,14 @@ class Server:
             leave(status)
 
         os._exit = telling  # type: ignore[assignment,unused-ignore]
+
+    def _touch(self) -> None:
+        """Let the time of the socket tell, roughly, when it was used last."""
+        if time.monotonic() - self._used > _TOUCH_SECONDS:
+            try:
+                os.utime(self._name, dir_fd=self._directory)
+            except OSError:
+                pass  # it is not there any more, which is seen later
 
     def _why_not(self, incoming: Incoming) -> bytes:
         """Why this server may not serve the call; it retires if no call can ever be served any more."""

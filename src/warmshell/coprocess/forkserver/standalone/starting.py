@@ -11,6 +11,7 @@ import time
 
 from .call import connected
 from .shebang import NotPython, interpreter_of
+from .wire import HEADER, STOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .call import Launch
 
 START_SECONDS = 60.0
+MOST_SERVERS = 32
+"""So many of one user are kept."""
 _SENTINEL = b"\n"
 
 
@@ -39,10 +42,35 @@ def start(launch: Launch, directory: int, key: str) -> bool:
             words = [word for word in launch.interpreter.split(b"\0") if word] or interpreter_of(launch.tool)
         except (OSError, NotPython):
             return False
+        _make_room(directory)
         return _started(launch, words, key)
     finally:
         _forget(key + ".lock", directory)
         os.close(lock)
+
+
+def _make_room(directory: int) -> None:
+    """Tell those servers to end that were not called for the longest time, where there are many.
+
+    Each change of a variable may bring another one.
+    """
+    used = []
+    for name in os.listdir(directory):
+        if name.endswith(".sock"):
+            try:
+                used.append((os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime, name))
+            except OSError:
+                continue  # it has ended
+    for _, name in sorted(used)[: max(0, len(used) - MOST_SERVERS + 1)]:
+        link = connected(directory, name[: -len(".sock")])
+        if link is None:
+            _forget(name, directory)
+            continue
+        try:
+            link.sendall(HEADER.pack(STOP, 0))
+        except OSError:
+            pass  # it ends as it is
+        link.close()
 
 
 def _forget(name: str, directory: int) -> None:
