@@ -155,6 +155,14 @@ async def test_an_external_one_is_only_connected_to(told: type[Told]):
     assert told.story == ["up a external", "down a external"]
 
 
+async def test_whoever_ends_a_future_connector_ends_what_is_inside_and_spares_what_is_external(told: type[Told]):
+    some = [told_of("a", external=True), told_of("b", "a")]
+    async with DeploymentManager(some) as manager:
+        async with manager.connector("a"):
+            await manager.connector("b").run("b", ["true"])
+        assert told.story == ["up a external", "up b", "down b", "down a external"]
+
+
 async def test_what_another_process_holds_is_only_connected_to(told: type[Told]):
     async with DeploymentManager([told_of("a")], held={"a": {"fails": 0}}) as manager:
         await manager.deploy("a")

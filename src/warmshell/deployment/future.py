@@ -22,12 +22,16 @@ class FutureConnector(Connector):
     Args:
         inner: the connector.
         ready: returns when the connector is deployed.
+        end: takes it down, after what wraps it.
     """
 
-    def __init__(self, inner: Connector, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, inner: Connector, ready: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+    ) -> None:
         # Nothing of its own: whatever Connector keeps is looked up in the one that it stands for.
         self._inner = inner
         self._ready = ready
+        self._end = end
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Connector]:  # type: ignore[override]
@@ -40,15 +44,16 @@ class FutureConnector(Connector):
         return self._inner
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_inner", "_ready"):  # a copy without its __init__
+        if name in ("_inner", "_ready", "_end"):  # a copy without its __init__
             raise AttributeError(name)
         return getattr(self._inner, name)
 
     async def deploy(self, external: bool = False) -> None:
         """Nothing: it is deployed on first use."""
 
-    async def undeploy(self, external: bool = False) -> None:
-        await self._inner.undeploy(external)
+    async def undeploy(self, external: bool = False) -> None:  # noqa: ARG002 - what it is, its deployment says
+        """Take it down, after what wraps it; if it is external, only disconnect from it. It may be deployed again."""
+        await self._end()
 
     async def places(self, service: str | None = None) -> Sequence[Member]:
         await self._ready()

@@ -108,7 +108,7 @@ class DeploymentManager:
         if name not in self._managed:
             deployment = self.deployment(name)
             inner = self._make(deployment, (*inside, name))
-            future = FutureConnector(inner, lambda: self._ready(name))
+            future = FutureConnector(inner, lambda: self._ready(name), lambda: self.undeploy(name))
             self._managed[name] = Managed(deployment, future)
         return self._managed[name]
 
