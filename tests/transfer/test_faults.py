@@ -91,14 +91,9 @@ async def test_any_program_of_a_copy_is_killed(connect, source, tmp_path, kind, 
 
     (tmp_path / "to").mkdir()
     async with connect(kind) as node, connect("ssh-second") as other:
-        at = random.randrange(SIZE)
+        stop = Stop(random.randrange(SIZE // 4), partial(kill_all, what, tmp_path))
         with pytest.raises(warmshell.WarmshellError):
-            await warmshell.copy(
-                At(other, source),
-                At(node, tmp_path / "to" / "copy"),
-                progress=Stop(at, partial(kill_all, what, tmp_path)),
-            )
-            pytest.fail(f"nobody noticed at {at}")
+            await warmshell.copy(At(other, source), At(node, tmp_path / "to" / "copy"), progress=stop)
         assert not whole_or_absent(source, tmp_path / "to" / "copy")
         await warmshell.copy(At(other, source), At(node, tmp_path / "to" / "copy"))
         assert whole_or_absent(source, tmp_path / "to" / "copy")
@@ -114,7 +109,7 @@ async def test_the_connection_is_killed(connect, lab, source, tmp_path, kind):
 
     async with connect(kind) as node:
         with pytest.raises(warmshell.WarmshellError):
-            await node.put(source, tmp_path / "to" / "copy", progress=Stop(random.randrange(SIZE), cut))
+            await node.put(source, tmp_path / "to" / "copy", progress=Stop(random.randrange(SIZE // 4), cut))
         await eventually(lambda: not left(tmp_path))
         assert not whole_or_absent(source, tmp_path / "to" / "copy")
         await node.put(source, tmp_path / "to" / "copy")
@@ -148,7 +143,7 @@ async def test_a_copy_is_cancelled(connect, source, tmp_path, kind):
     (tmp_path / "to").mkdir()
     async with connect(kind) as node, connect("ssh-second") as other:
         for _ in range(3):
-            stop = Stop(random.randrange(SIZE), None)
+            stop = Stop(random.randrange(SIZE // 4), None)
             task = asyncio.ensure_future(
                 warmshell.copy(At(node, source), At(other, tmp_path / "to" / "copy"), progress=stop)
             )
