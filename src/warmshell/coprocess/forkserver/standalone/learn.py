@@ -84,9 +84,8 @@ class Learning:
         """In a call that has ended: what it imported, in the order in which it did."""
         if sink < 0:
             return
-        names = [
-            name for name, module in list(sys.modules.items()) if _is_plain(name, module) and name not in tool.modules
-        ]
+        new = [name for name in list(sys.modules) if name not in tool.modules]
+        names = [name for name in new if _is_plain(name, sys.modules[name])]
         try:
             os.write(sink, " ".join(names).encode())
         except OSError:
@@ -99,10 +98,17 @@ class Learning:
         except BlockingIOError:
             text = b""
         os.close(source)
+        known = len(self._seen)
         for name in text.decode("utf-8", "replace").split():
             if name not in self._seen:
                 self._seen.add(name)
                 self._heard.append(name)
+        if len(self._seen) == known:
+            self._rounds += 1  # there may be nothing more to learn
+
+    def listens(self) -> bool:
+        """Whether calls are still to tell what they import."""
+        return self._rounds < _ROUNDS
 
     def due(self) -> bool:
         """Whether there is something to learn, and it is worth the time."""

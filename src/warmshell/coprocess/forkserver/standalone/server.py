@@ -239,7 +239,8 @@ class Server:
         if self._reuse:
             self._give_to_worker(incoming)
             return
-        report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if self._learning is not None else (-1, -1)
+        listens = self._learning is not None and self._learning.listens()
+        report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if listens else (-1, -1)
         try:
             pid = os.fork()
         except OSError as error:
