@@ -126,6 +126,10 @@ class FdReceiveStream(_Fd, ByteReceiveStream):
 class FdSendStream(_Fd, ByteSendStream):
     """The writing end of a descriptor."""
 
+    def widen(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # no pipe, no more memory for pipes, or not Linux
+            fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, 4 * _CAPACITY)
+
     def send_some(self, data: bytes) -> int:
         try:
             return os.write(self._check("sending on"), data)

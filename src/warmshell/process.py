@@ -90,6 +90,9 @@ class ByteSendStream(ABC):
         """
         return 0
 
+    def widen(self) -> None:  # noqa: B027 - for streams that can
+        """Hold more bytes on their way: fewer turns for much data, later news of a reader that is slow."""
+
     @abstractmethod
     async def aclose(self) -> None:
         """The end of the stream for the reader: a half-close, the other streams go on."""

@@ -169,6 +169,7 @@ class Receiver(_End):
         try:
             process = await self._begin(words)
             await self._hear(process)
+            process.stdin.widen()
             self._sink = process.stdin
             if self._here is not None:
                 packer = await self._start(self._here, ZSTD.encode().split())
