@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -254,17 +256,28 @@ def _launcher(folder: Path) -> list[str]:
     return [str(launcher.write(folder / "bin", "black", target, launcher.Options())), "-q", "-"]
 
 
+async def _listens(port: int) -> None:
+    """Comes back when somebody listens there."""
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise RuntimeError("blackd does not listen")
+
+
 def _blackd() -> Contender:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        with subprocess.Popen(
-            [_path("black").with_name("blackd"), "--bind-port", "0"], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as server:  # fmt: skip
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        words = [_path("black").with_name("blackd"), "--bind-host", "127.0.0.1", "--bind-port", str(port)]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        with subprocess.Popen(words, **quiet) as server:
             try:
-                assert server.stdout is not None
-                line = server.stdout.readline() + server.stdout.readline()
-                port = next(word.strip("/)").rpartition(":")[2] for word in line.split() if word.startswith("http"))
+                await _listens(port)
 
                 async def block(count: int) -> None:
                     for _ in range(count):
