@@ -46,7 +46,7 @@ def test_nothing_is_left_by_a_client_that_was_killed(warm: Cli, tmp_path: Path, 
     process = warm.start("run", "--on", "a", "-c", "setsid sleep 1000 & (trap '' TERM; sleep 1000) & echo ready; wait")
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == b"ready\n", process.communicate()[1]
         assert any("sleep" in each for each in warm.left())
     finally:
         process.kill()
