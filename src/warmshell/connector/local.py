@@ -29,7 +29,7 @@ from warmshell.fdstream import FdReceiveStream, FdSendStream
 from warmshell.host import LocalHost
 from warmshell.process import Process
 from warmshell.protocol import line
-from warmshell.protocol.dialect import Dialect, dialect
+from warmshell.protocol.dialect import Dialect, dialect, led_to
 from warmshell.shell.diagnose import program_not_found
 from warmshell.shell.watch import Watch
 
@@ -184,15 +184,7 @@ class LocalPlace(Place):
                 hint="name one that 'warm doctor' lists",
             )
         kind = dialect(shell)
-        if kind.name == "posix":  # sh may be any of them: what the name leads to tells which
-            kind = dialect(os.path.realpath(path))
-            return Dialect(
-                kind.name,
-                (path.encode(), *(kind.argv[1:] if kind.name != "ash" else ())),
-                kind.guard,
-                kind.copies,
-            )
-        return kind
+        return led_to(path, os.path.realpath(path)) if kind.name == "posix" else kind
 
     async def lane(self, shell: str, *, blank: bool = False) -> Lane:
         kind = self._find_shell(shell)

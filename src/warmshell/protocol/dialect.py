@@ -122,6 +122,25 @@ def dialect(name: str) -> Dialect:
     return _addressed(known.name, (name.encode(), *known.argv[1:])) if base != "ash" else known
 
 
+def led_to(name: str, program: str) -> Dialect:
+    """The dialect of a shell that may be any of them by its name, as ``sh`` may, by the program that this leads to.
+
+    Args:
+        name: how the shell is called.
+        program: the file that it is, past all links, or that file's name.
+    """
+    kind = dialect(name)
+    if kind.name != "posix":
+        return kind
+    real = dialect(program)
+    return _addressed(real.name, (*kind.argv, *(real.argv[1:] if real.name != "ash" else ())))
+
+
+def of_kind(kind: str, argv: tuple[bytes, ...]) -> Dialect:
+    """A dialect by its name, for a shell that these words start."""
+    return _addressed(kind if kind in _KNOWN else "posix", argv)
+
+
 def _addressed(kind: str, argv: tuple[bytes, ...]) -> Dialect:
     base = _KNOWN[kind]
     return Dialect(base.name, argv, base.guard, base.copies)

@@ -8,8 +8,9 @@ import struct
 from collections import deque
 
 from warmshell.protocol import frames
-from warmshell.protocol.dialect import dialect
+from warmshell.protocol.dialect import dialect, led_to
 from warmshell.protocol.remote import RemoteCommand
+from warmshell.server.children import find_program
 from warmshell.server.lane import Lane
 from warmshell.server.life import GRACE
 from warmshell.server.processes import Processes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from warmshell.protocol.dialect import Dialect
     from warmshell.server.children import Children
     from warmshell.server.loop import Loop, Timer
 
@@ -271,7 +273,7 @@ class Session:
 
     def _create(self, message: dict[str, Any], answer: Callable[[object], None]) -> None:
         parent = None if message.get("copy_of") is None else self._lane(message, "copy_of")
-        kind = dialect(message.get("shell", "sh")) if parent is None else parent.dialect
+        kind = _dialect(message.get("shell", "sh")) if parent is None else parent.dialect
         self._numbers += 1
         lane = Lane(self._site, self._numbers, kind, blank=bool(message.get("blank")))
 
@@ -293,7 +295,8 @@ class Session:
                 lane.restore(text, ready)
 
         def ready() -> None:
-            answer({"subshell": lane.number, "pid": lane.child.pid if lane.child else None})
+            pid = lane.child.pid if lane.child else None
+            answer({"subshell": lane.number, "pid": pid, "dialect": kind.name})
 
         lane.start(started)
         self._lanes[lane.number] = lane
@@ -433,3 +436,13 @@ def _describe(error: Exception) -> dict[str, object]:
         shown = os.fsdecode(name) if isinstance(name, bytes) else name
         message = error.strerror if shown is None else f"{error.strerror}: {shown!r}"
     return {"kind": type(error).__name__, "message": message, "errno": getattr(error, "errno", None)}
+
+
+def _dialect(shell: str) -> Dialect:
+    """The dialect of a shell; of one that may be any by its name, that of the program."""
+    kind = dialect(shell)
+    try:
+        program = find_program(kind.argv[0], os.environb.get(b"PATH", os.fsencode(os.defpath)))
+    except OSError:
+        return kind  # the start says why
+    return led_to(shell, os.fsdecode(os.path.realpath(program)))

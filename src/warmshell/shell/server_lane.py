@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from warmshell.command import Command, Result
 from warmshell.errors import ConnectError, InputError, OutputError
 from warmshell.protocol import frames
+from warmshell.protocol.dialect import of_kind
 from warmshell.protocol.remote import RemoteCommand
 from warmshell.protocol.request import Body
 from warmshell.shell.lane import GRACE, Execution, Lane
@@ -81,6 +82,7 @@ class ServerLane(Lane):
         copied: dict[str, Any] = {} if self._copy_of is None else {"copy_of": self._copy_of}
         answer = await self._session.ask("create_subshell", shell=self._shell, blank=self._blank, **copied)
         self._number = int(answer["subshell"])
+        self.dialect = of_kind(str(answer.get("dialect", self.dialect.name)), self.dialect.argv)
         self.alive = True
         self._session.attach(self._number, self)
 

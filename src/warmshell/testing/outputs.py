@@ -122,6 +122,8 @@ class Outputs(Suite):
     async def test_a_full_device_is_the_commands_failure(self, node: Location) -> None:
         if not await is_there(node, "/dev/full"):
             pytest.skip("there is no /dev/full")
+        if (await node.run("env printf x >/dev/full")).ok:
+            pytest.skip("its printf does not notice that it cannot write (busybox)")
         result = await node.run(["env", "printf", "x"], stdout="/dev/full")
         assert result.returncode != 0
         assert (await node.run("echo fresh")).stdout == b"fresh\n"

@@ -109,8 +109,10 @@ _warm_hush() { # those who would report what is ended now as an end of its own: 
         }"
 }
 trap : HUP INT QUIT TERM PIPE
-test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 "; exit; }
-echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $(pwd -P)"
+test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 sh "; exit; }
+_warm_exe=$(readlink "/proc/$$/exe" 2>/dev/null)
+case $_warm_exe in ""|*" "*) _warm_exe=sh ;; esac
+echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $_warm_exe $(pwd -P)"
 _warm_watch </dev/null >/dev/null 2>&1 &
 watch=$!
 while IFS=" " read -r id tag session tenths; do
@@ -151,6 +153,7 @@ class Keeper:
 
     Attributes:
         cwd: where processes start at the far end.
+        sh: the program that ``sh`` leads to there.
         room: bytes that words and added variables may take there.
         lost: why it is gone, or ``None``.
     """
@@ -169,6 +172,7 @@ class Keeper:
         self._held = b""
         self._stop: Callable[[], None] | None = None
         self.cwd = b"/"
+        self.sh = "sh"
         self.room = 128 * 1024
         self.lost: str | None = None
 
@@ -183,7 +187,8 @@ class Keeper:
                 facts = await self._facts()
         except TimeoutError:
             raise ConnectError("the host's shell does not answer", location=self._location) from None
-        most, taken, self.cwd = facts.split(b" ", 2)
+        most, taken, shell, self.cwd = facts.split(b" ", 3)
+        self.sh = shell.decode("utf-8", "surrogateescape")
         if not self.cwd:
             raise ConnectError("the directory cannot be entered", location=self._location, hint="correct cwd=")
         if most.isdigit() and taken.isdigit():

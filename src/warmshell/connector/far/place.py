@@ -17,7 +17,7 @@ from warmshell.connector.far.process import ChannelProcess, ChannelShell
 from warmshell.connector.local import terminal_size
 from warmshell.connector.place import Place
 from warmshell.errors import ClosedError, ConnectError, NotSupported, ShellLost
-from warmshell.protocol.dialect import dialect
+from warmshell.protocol.dialect import dialect, led_to
 from warmshell.protocol.quoting import quote
 from warmshell.shield import shielded
 
@@ -304,7 +304,7 @@ class FarPlace(Place):
     def _marker_lane(self, name: str, shell: str, blank: bool) -> Lane:
         from warmshell.shell.marker_lane import MarkerLane
 
-        kind = dialect(shell)
+        kind = led_to(shell, self._keeper.sh) if shell == "sh" and self._keeper is not None else dialect(shell)
         tag = f"{self._token}.m{next(self._numbers)}"
 
         async def open_shell() -> Process:
