@@ -273,9 +273,9 @@ def _blackd() -> Contender:
     async def opened() -> AsyncIterator[Block]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        words = [_path("black").with_name("blackd"), "--bind-host", "127.0.0.1", "--bind-port", str(port)]
-        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        with subprocess.Popen(words, **quiet) as server:
+        words = [str(_path("black").with_name("blackd")), "--bind-host", "127.0.0.1", "--bind-port", str(port)]
+        null = subprocess.DEVNULL
+        with subprocess.Popen(words, stdin=null, stdout=null, stderr=null) as server:
             try:
                 await _listens(port)
 
