@@ -1,7 +1,11 @@
-"""Containers, with a Python inside and without, through the whole suite."""
+"""Containers, with a Python inside and without: a part of the suite each time, the whole of it when asked for.
+
+``docker exec`` takes a while to start a session, and each test starts several: ``WARMSHELL_WHOLE=1`` asks for all.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -10,9 +14,16 @@ import pytest
 import warmshell
 from containers.lab import Docker
 from warmshell.testing import LocationConformance
+from warmshell.testing.exact_bytes import ExactBytes
+from warmshell.testing.isolation import Isolation
+from warmshell.testing.processes import Processes
+from warmshell.testing.stateful import Stateful
+from warmshell.testing.stdin import Stdin
+from warmshell.testing.suite import Suite
+from warmshell.testing.timeouts import Timeouts
 
 
-class Container(LocationConformance):
+class Container(Suite):
     image: ClassVar[str]
     lab: ClassVar[Docker]
     container: ClassVar[str]
@@ -30,12 +41,27 @@ class Container(LocationConformance):
         return self.lab.connect(self.container, **options)
 
 
-class TestBusybox(Container):
+WHOLE = bool(os.environ.get("WARMSHELL_WHOLE"))
+
+
+class Part(Container, ExactBytes, Isolation, Processes, Stdin, Timeouts):
+    pass
+
+
+class StatefulPart(Container, ExactBytes, Processes, Stateful, Stdin):
+    pass
+
+
+class Whole(Container, LocationConformance):
+    pass
+
+
+class TestBusybox(Whole if WHOLE else StatefulPart):  # type: ignore[misc]
     """No Python: markers."""
 
     image = "warm/busybox:1"
     late_output_is_apart = False
 
 
-class TestPython(Container):
+class TestPython(Whole if WHOLE else Part):  # type: ignore[misc]
     image = "warm/python:1"
