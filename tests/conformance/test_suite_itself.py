@@ -28,7 +28,7 @@ def test_a_process_left_behind_is_found():
 
 
 def test_a_daemon_left_behind_is_found():
-    with pytest.raises(AssertionError, match="sleep 1000") as caught, check_leaks(0.1) as mark:  # noqa: PT012
+    with pytest.raises(AssertionError, match="sleep 1000") as caught, check_leaks(0.1) as mark:
         subprocess.run("(setsid sleep 1000 >/dev/null 2>&1 &) & exit 0", shell=True, check=True)
         eventually_sync(lambda: any("sleep 1000" in words for words in Census(mark).processes.values()))
     pid = int(str(caught.value).partition("process ")[2].partition(":")[0])
@@ -50,7 +50,7 @@ def test_a_descriptor_left_behind_is_found():
 
 def test_a_thread_left_behind_is_found():
     end = threading.Event()
-    with pytest.raises(AssertionError, match="thread lingering"), check_leaks(0.1):  # noqa: PT012
+    with pytest.raises(AssertionError, match="thread lingering"), check_leaks(0.1):
         thread = threading.Thread(target=end.wait, name="lingering")
         thread.start()
     end.set()
@@ -60,7 +60,7 @@ def test_a_thread_left_behind_is_found():
 def test_a_temporary_file_left_behind_is_found(tmp_path):
     import tempfile
 
-    with pytest.raises(AssertionError, match="file "), check_leaks(0.1, tmp_path):  # noqa: PT012
+    with pytest.raises(AssertionError, match="file "), check_leaks(0.1, tmp_path):
         fd, name = tempfile.mkstemp()
         os.close(fd)
     os.unlink(name)

@@ -205,7 +205,7 @@ async def test_the_context_closes():
 
 async def test_the_context_closes_after_an_error_too():
     site = Site()
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError):
         async with Pool(site, 1) as pool:
             (task,) = begin(pool, "a")
             await site.arrived(1)

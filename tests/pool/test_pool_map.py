@@ -459,7 +459,7 @@ async def test_an_exception_in_the_body_cancels_too():
     pool = Pool(site, 3)
     first = asyncio.get_running_loop().create_task(site.arrived(1))
     first.add_done_callback(lambda _: site.finish(0))
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError):
         async for _ in pool.map(itertools.count()):
             1 / 0  # noqa: B018
     await pool.drain()

@@ -219,7 +219,7 @@ def decode_response(line: bytes) -> Response:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        given = json.loads(line.decode("utf-8"))
+        given = json.loads(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
         raise FcliError(f"not a line of JSON: {line[:80]!r}") from None
     if not isinstance(given, dict):

@@ -29,7 +29,7 @@ def create(kind: str, follow: bool, names: list[str]) -> None:
 def _member(info: tarfile.TarInfo, follow: bool, exact: bool) -> tarfile.TarInfo | None:
     if exact:  # tarfile's own times are floating point numbers
         nanoseconds = os.stat(info.name or ".", follow_symlinks=follow).st_mtime_ns
-        info.pax_headers["mtime"] = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"
+        info.pax_headers = {**info.pax_headers, "mtime": f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"}
     if info.issym() or info.islnk() or info.isdir() or info.isreg() or info.isfifo():
         return info
     sys.stderr.write(f"left out, as it is neither a file nor a link: {info.name!a}\n")
