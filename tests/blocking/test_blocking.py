@@ -15,8 +15,10 @@ from warmshell.errors import (
     BusyError,
     ClosedError,
     CommandError,
+    CommandFailed,
     CommandTimeout,
     ConnectError,
+    IncompleteStream,
     LocationError,
     ProgramNotFound,
     ShellLost,
@@ -351,6 +353,21 @@ def test_locations_that_are_none(here):
         pool.run(["true"], on="elsewhere")
 
 
+def test_streams_of_commands(here):
+    with here.writer(["sh", "-c", "cat >&2; exit 3"]) as writer, pytest.raises(CommandFailed, match="bytes"):
+        writer.write(b"bytes")
+        writer.close()
+    assert writer.returncode == 3
+    with here.reader(["seq", "3"]) as reader:
+        assert reader.read(1) == b"1"
+        assert b"".join(reader) == b"\n2\n3\n"
+    assert reader.returncode == 0
+    with pytest.raises(IncompleteStream), here.reader(["yes"]) as reader:
+        reader.read(1)
+    with pytest.raises(ZeroDivisionError), here.reader(["yes"]):
+        1 / 0  # noqa: B018
+
+
 # -- the names --
 
 
@@ -361,13 +378,13 @@ def public(kind: type) -> set[str]:
 @pytest.mark.parametrize(
     ("twin", "own", "elsewhere"),
     [
-        (warmshell.Location, blocking.Location, {"place", "lane", "adopt", "disown"}),
+        (warmshell.Location, blocking.Location, {"place", "lane", "adopt", "disown", "files"}),
         (warmshell.Shell, blocking.Shell, {"state", "copy_lane"}),
         (warmshell.Process, blocking.Process, set()),
         (warmshell.Pool, blocking.Pool, set()),
         (warmshell.pool.Results, blocking.Results, set()),
         (warmshell.Attached, blocking.Attached, {"on_frame", "on_lost"}),
-        (warmshell.process.ByteSendStream, blocking.Sender, {"send_some"}),
+        (warmshell.process.ByteSendStream, blocking.Sender, {"send_some", "widen"}),
         (warmshell.process.ByteReceiveStream, blocking.Receiver, {"rest", "subscribe"}),
     ],
 )

@@ -145,7 +145,7 @@ def hidings(path: str) -> dict[str, str]:
         "daemon-in-a-session": f"( ( setsid {one} & ) & ); sleep 1000",
         "without-environment": f'env -i PATH="$PATH" {one}; :',
         "without-its-streams": f"{one} <&- >&- 2>&- & wait",
-        "nohup": f"nohup {one} >/dev/null 2>&1 & wait",
+        "nohup": f"$(command -v nohup || echo env) {one} >/dev/null 2>&1 & wait",  # not every busybox has it
         "many": f"for i in 1 2 3 4 5; do {one} & done; wait",
         "deep": f"( ( ( {one}; : ); : ); : )",
     }

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmshell.portal import Portal
 from warmshell.transfer import api
 from warmshell.transfer.options import Copied
+
+if TYPE_CHECKING:
+    from warmshell.transfer.blocking_streams import Reader, Writer
 
 
 class Transfers:
     """What a location that blocks has for copies."""
 
     ask: Callable[[Callable[[Any], Coroutine[Any, Any, Any]]], Any]
+    inner: Any
+    portal: Any
+
+    def reader(self, what: Any, **options: Any) -> Reader:
+        """What a command writes, as a stream; see :meth:`warmshell.Location.reader`."""
+        from warmshell.transfer.blocking_streams import Reader
+
+        return Reader(self.portal, self.inner.reader(what, **options))
+
+    def writer(self, what: Any, **options: Any) -> Writer:
+        """A stream that a command reads; see :meth:`warmshell.Location.writer`."""
+        from warmshell.transfer.blocking_streams import Writer
+
+        return Writer(self.portal, self.inner.writer(what, **options))
 
     def put(self, local: api.Many, remote: Any, **options: Any) -> Copied:
         """Copy from this machine to the location; see :meth:`warmshell.Location.put`."""
