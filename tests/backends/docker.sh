@@ -34,7 +34,7 @@ launch() {
     rm -f "$LAB/pid"
     # Containers are stacked on overlays where those can be had: on an overlay of somebody else's they cannot.
     for storage in overlay2 vfs; do
-        setsid --fork dockerd --data-root "$LAB/data" --exec-root "$LAB/exec" --pidfile "$LAB/pid" -H "$DOCKER_HOST" \
+        env -i PATH="$PATH" setsid --fork dockerd --data-root "$LAB/data" --exec-root "$LAB/exec" --pidfile "$LAB/pid" -H "$DOCKER_HOST" \
             --storage-driver "$storage" --bridge=none --iptables=false --ip6tables=false --ip-forward=false \
             --ip-masq=false </dev/null >"$LAB/log" 2>&1
         for _ in $(seq 600); do

@@ -18,6 +18,14 @@ def docker_lab() -> Iterator[Docker]:
     lab.close()
 
 
+@pytest.fixture(scope="session")
+def shared_container(docker_lab: Docker) -> Iterator[str]:
+    """A container with a Python that has this machine's directory for temporary files: its name."""
+    name = docker_lab.start("warm/python:1", "--volume=/tmp:/tmp")
+    yield name
+    docker_lab.remove(name)
+
+
 @pytest.fixture
 def docker(docker_lab: Docker) -> Iterator[Docker]:
     """The daemon; after the test it has as many containers as before."""

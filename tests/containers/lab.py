@@ -47,9 +47,9 @@ class Docker:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def start(self, image: str) -> str:
+    def start(self, image: str, *options: str) -> str:
         """A container that runs until it is removed; its name."""
-        return self.ask("run", "--detach", "--network=none", image, "sleep", "1000000")[:12]
+        return self.ask("run", "--detach", "--network=none", *options, image, "sleep", "1000000")[:12]
 
     def remove(self, name: str) -> None:
         self.ask("rm", "--force", name)

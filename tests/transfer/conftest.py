@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import warmshell
+from containers.conftest import docker_lab, shared_container
 from ssh.conftest import lab, ssh_lab
 
-__all__ = ["lab", "ssh_lab"]
+__all__ = ["docker_lab", "lab", "shared_container", "ssh_lab"]
 
 LOCAL = ("local", "local-markers")
 REMOTE = ("ssh-server", "ssh-markers")
@@ -24,6 +25,8 @@ def connect(request) -> Callable[[str], warmshell.Location]:
             return warmshell.connect("local:")
         if kind == "local-markers":
             return warmshell.connect("local:", framing="markers")
+        if kind == "docker":
+            return request.getfixturevalue("docker_lab").connect(request.getfixturevalue("shared_container"))
         lab = request.getfixturevalue("lab")
         return lab.connect("hostB" if kind == "ssh-second" else "hostA", server=kind != "ssh-markers")
 

@@ -11,7 +11,7 @@ import warmshell
 from transfer.trees import facts, left, make
 from warmshell.transfer.api import At
 
-KINDS = ["local", "ssh-server", "ssh-markers", "ssh-second"]
+KINDS = ["local", "ssh-server", "ssh-markers", "ssh-second", "docker"]
 
 
 @pytest.fixture(scope="session")
