@@ -21,7 +21,7 @@ from warmshell.process import Process
 from warmshell.testing import eventually
 
 SHELLS = ["dash", "bash", "busybox sh", "mksh", "zsh --emulate sh"]
-READER = 'IFS= read -r _warm_line&&eval "$_warm_line"'
+READER = ': warmshell-channel;IFS= read -r _warm_line&&eval "$_warm_line"'  # told by its words, as a real one is
 LEASE = 2.0
 TOKEN = secrets.token_hex(8)  # other test processes have keepers too
 

@@ -170,6 +170,7 @@ class Keeper:
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._asked = 0
         self._held = b""
+        self._turn = asyncio.Lock()
         self._stop: Callable[[], None] | None = None
         self.cwd = b"/"
         self.sh = "sh"
@@ -202,8 +203,9 @@ class Keeper:
         self._heard = loop.time()
         while self.lost is None:
             await asyncio.sleep(self._lease / 4)
-            with contextlib.suppress(OSError, WarmshellError):
-                self._process.stdin.send_some(b"beat\n")
+            with contextlib.suppress(OSError, WarmshellError, TimeoutError):
+                async with asyncio.timeout(self._lease / 4):  # a dead link may take nothing more
+                    await self._say(b"beat\n")
             if self.lost is None and loop.time() - self._heard > self._lease:
                 self._lose("the host has been silent for too long")
                 await self._on_silent()
@@ -231,13 +233,20 @@ class Keeper:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         request = b"%d %s. %d %d\n" % (number, tag.encode(), session, round(grace * 10))
         try:
-            self._process.stdin.send_some(request)  # a short line: it goes as a whole, or the stream is dead
             async with asyncio.timeout(_ANSWER_SECONDS + grace):
+                await self._say(request)
                 await answer
         except (BrokenPipeError, TimeoutError):
             raise ConnectError(_LOST, location=self._location) from None
         finally:
             del self._answers[number]
+
+    async def _say(self, line: bytes) -> None:
+        """Hand over a line as a whole; a stream that takes nothing at once does with waiting."""
+        async with self._turn:
+            sent = self._process.stdin.send_some(line)
+            if sent < len(line):
+                await self._process.stdin.send(line[sent:])
 
     def _on_data(self, data: bytes) -> None:
         self._heard = asyncio.get_running_loop().time()
@@ -265,8 +274,8 @@ class Keeper:
             self._beating.cancel()
             await asyncio.wait([self._beating])
         with contextlib.suppress(WarmshellError, OSError, TimeoutError):
-            self._process.stdin.send_some(b"quit\n")
-            await self._process.stdin.aclose()
             async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._say(b"quit\n")
+                await self._process.stdin.aclose()
                 await self._process.wait()
         await self._process.aclose()
