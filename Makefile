@@ -11,7 +11,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.ready
 code := src bench examples tests
 # xdist's word for one worker per CPU; more than eight only cost start-up here.
-workers := --numprocesses=logical --maxprocesses=8
+workers := --numprocesses=logical --maxprocesses=8 --dist=worksteal
 
 .PHONY: help demo test lint format bench setup packages tools clean
 

@@ -148,6 +148,11 @@ out:
 """
 
 
+def outside() -> dict[str, str]:
+    """The environment without what a make that runs these tests tells those below it."""
+    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_builds_the_same_with_it(warm: str, tmp_path: Path) -> None:
     said = []
@@ -156,7 +161,7 @@ def test_make_builds_the_same_with_it(warm: str, tmp_path: Path) -> None:
         where.mkdir()
         (where / "Makefile").write_text(MAKEFILE)
         done = subprocess.run(
-            ["make", "-j2", f"SHELL={shell}"], cwd=where, capture_output=True, check=False, timeout=100
+            ["make", "-j2", f"SHELL={shell}"], cwd=where, env=outside(), capture_output=True, check=False, timeout=100
         )
         files = {path.name: path.read_bytes() for path in (where / "out").iterdir()}
         said.append((done.returncode, done.stdout, done.stderr, files))
@@ -166,7 +171,8 @@ def test_make_builds_the_same_with_it(warm: str, tmp_path: Path) -> None:
 
 def test_make_sees_a_recipe_fail(warm: str, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("all:\n\t@echo before; exit 3\n\t@echo not\n")
-    done = subprocess.run(["make", f"SHELL={warm}"], cwd=tmp_path, capture_output=True, check=False, text=True)
+    words = ["make", f"SHELL={warm}"]
+    done = subprocess.run(words, cwd=tmp_path, env=outside(), capture_output=True, check=False, text=True)
     assert (done.returncode, done.stdout) == (2, "before\n")
     assert "Error 3" in done.stderr
 

@@ -167,10 +167,13 @@ async def test_the_first_client_gets_each_result_once_however_often_it_is_cut(pl
             await waiting
         assert lost.value.started == "yes"
         await asyncio.to_thread((tmp_path / "go").write_text, "\n")
-        (command,) = client.commands
-        _, _, (end,) = await outputs(client)
+        *earlier, command = client.commands
+        _, _, (*before, end) = await outputs(client)
     assert (end.result.returncode, end.again) == (7, False)
     assert command.text.startswith("echo 3")
+    # What the first client had been given comes again, and says so, if it was cut off before it could acknowledge it.
+    assert all(each.again for each in before)
+    assert [each.text for each in earlier] in ([], ["echo 2"])
     await node.aclose()
 
 

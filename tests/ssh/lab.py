@@ -105,8 +105,11 @@ class Lab:
                 found[int(environ.parent.name)] = words.replace(b"\0", b" ").decode("utf-8", "replace")[:200]
         return found
 
-    def nothing_left(self, within: float = 10.0) -> None:
-        """Fail if a session of this lab lives, or a directory of a client is still there."""
+    def nothing_left(self, within: float = 30.0) -> None:
+        """Fail if a session of this lab lives, or a directory of a client is still there.
+
+        What looks after a host without Python notices within 15 s that it was killed itself, and looks three times.
+        """
         eventually_sync(lambda: not self.sessions(), within, lambda: f"left at the far end: {self.sessions()}")
 
     def close(self) -> None:
