@@ -32,6 +32,9 @@ class ByteReceiveStream(ABC):
         """What has arrived already, without waiting; for streams whose writer has ended."""
         return b""
 
+    async def settled(self) -> None:  # noqa: B027 - most streams have all at hand
+        """Wait until all has arrived that a process which has ended had written: :meth:`rest` then misses nothing."""
+
     def subscribe(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> Callable[[], None]:
         """Have what arrives handed over as it comes, instead of asking for it.
 

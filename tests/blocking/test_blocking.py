@@ -385,7 +385,7 @@ def public(kind: type) -> set[str]:
         (warmshell.pool.Results, blocking.Results, set()),
         (warmshell.Attached, blocking.Attached, {"on_frame", "on_lost"}),
         (warmshell.process.ByteSendStream, blocking.Sender, {"send_some", "widen"}),
-        (warmshell.process.ByteReceiveStream, blocking.Receiver, {"rest", "subscribe"}),
+        (warmshell.process.ByteReceiveStream, blocking.Receiver, {"rest", "settled", "subscribe"}),
     ],
 )
 def test_every_name_has_its_twin(twin, own, elsewhere):

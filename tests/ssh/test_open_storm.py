@@ -11,7 +11,9 @@ import pytest
 
 import warmshell
 from ssh.lab import Lab
+from warmshell.command import Command
 from warmshell.errors import ShellLost, WarmshellError
+from warmshell.shell.one_off import run_process
 
 SCRIPTS = [
     "setsid sleep 1001 & sleep 1002",
@@ -80,3 +82,12 @@ async def again(node: warmshell.Location) -> warmshell.Result:
         except ShellLost:
             await asyncio.sleep(0.1)
     raise AssertionError("it never came back")
+
+
+async def test_what_was_written_last_is_not_lost(lab):
+    """A process may end before the far end has sent what is in its pipes."""
+    size = 250_000
+    async with lab.connect("hostA") as node:
+        command = Command(["sh", "-c", f"head -c {size} /dev/zero; head -c 60000 /dev/zero >&2"])
+        for result in await asyncio.gather(*[run_process(node.place, command, []) for _ in range(20)]):
+            assert (len(result.stdout), len(result.stderr)) == (size, 60000)

@@ -155,6 +155,7 @@ class DockerConnector(ConnectorWrapper):
 
     async def _not_started(self, process: Process, words: Sequence[str]) -> ConnectError:
         status = await process.wait()
+        await process.stderr.settled()
         said = process.stderr.rest().decode("utf-8", "replace").strip()[-_SAID:]
         return ConnectError(
             f"no container could be started (status {status}): {said or 'without a word'}",

@@ -168,6 +168,7 @@ async def _refused(process: Process, program: str, location: str) -> ConnectErro
         status = await process.wait()
     except WarmshellError as error:
         return ConnectError(f"{program!r}: {error.message}", location=location)
+    await process.stderr.settled()
     said = process.stderr.rest().decode("utf-8", "replace").strip()[-_SAID:]
     return ConnectError(f"{program!r} starts no shell (status {status})" + (f": {said}" if said else ""),
                         location=location)  # fmt: skip

@@ -57,6 +57,7 @@ class Process:
         self._code: int | None = None
         self._outputs: dict[int, int] = {}  # type of its frames -> descriptor
         self._credit = dict.fromkeys(_OUTPUTS, frames.INITIAL_CREDIT)
+        self._sent = dict.fromkeys(_OUTPUTS, 0)
         self._reading: set[int] = set()
         self._report = -1
         self._said = b""
@@ -142,8 +143,11 @@ class Process:
         self._send(frames.END_OF_INPUT)
 
     def _tell_status(self) -> None:
+        """How it ended, and how much it had written by then: what of that is in the pipes is still to come."""
         code = 0 if self._code is None else self._code
-        self._send(frames.RESULT, b'{"status": %d}' % (code if code >= 0 else 128 - code))
+        written = [self._sent[kind] + _waiting(self._outputs.get(kind, -1)) for kind in _OUTPUTS]
+        outcome = {"status": code if code >= 0 else 128 - code, "written": written}
+        self._send(frames.RESULT, json.dumps(outcome).encode())
 
     def _end(self, outcome: dict[str, Any]) -> None:
         """It has not started, or never will."""
@@ -177,6 +181,7 @@ class Process:
         except OSError:  # the end of a terminal's other side
             data = b""
         self._credit[kind] -= len(data)
+        self._sent[kind] += len(data)
         self._send(kind, data)
         if data:
             self._listen(kind)
@@ -262,6 +267,14 @@ def _size(given: object) -> tuple[int, int] | None:
     if not isinstance(given, list) or len(given) != 2 or not all(type(n) is int and 0 <= n < 65536 for n in given):
         raise ValueError("a terminal has rows and columns")
     return given[0], given[1]
+
+
+def _waiting(fd: int) -> int:
+    """How many bytes can be read now."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+    except (OSError, ValueError):  # it is closed, or cannot tell
+        return 0
 
 
 def _pipe(opened: list[int], capacity: int = 0) -> tuple[int, int]:

@@ -94,6 +94,7 @@ async def _communicate(process: Process, command: Command, captures: tuple[Captu
             for future in done:
                 future.result()  # a full disk, or a source that raises, ends the command
         for pump, stream, capture in zip(pumps, (process.stdout, process.stderr), captures, strict=True):
+            await stream.settled()
             await _last(pump, stream, capture)
         return ending.result()
     finally:

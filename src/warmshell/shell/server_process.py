@@ -108,6 +108,8 @@ class ServerProcess(Process):
 
     def _on_result(self, outcome: dict[str, Any]) -> None:
         if "status" in outcome:
+            for stream, size in zip((self.stdout, self.stderr), outcome.get("written", ()), strict=False):
+                stream.expect(int(size))
             _resolve(self._status, int(outcome["status"]))
             return
         error = self._why(outcome)
@@ -198,9 +200,24 @@ class ServerReceiveStream(ByteReceiveStream):
         self._pieces: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = self._closed = False
+        self._received = self._expected = 0
+        self._settling: asyncio.Future[None] | None = None
+
+    def expect(self, size: int) -> None:
+        """The process has ended, and had written so many bytes by then."""
+        self._expected = size
+
+    async def settled(self) -> None:
+        while self._received < self._expected and not self._ended and not self._closed:
+            self._settling = asyncio.get_running_loop().create_future()
+            try:
+                await self._settling
+            finally:
+                self._settling = None
 
     def feed(self, data: bytes) -> None:
         """Bytes from the far end; none: the end."""
+        self._received += len(data)
         if data and not self._closed:
             self._pieces.append(data)
         elif data:  # nobody wants it any more, but the far end is not to wait
@@ -210,8 +227,9 @@ class ServerReceiveStream(ByteReceiveStream):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in (self._waiter, self._settling):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
 
     def _took(self, size: int) -> None:
         more = self._window.consumed(size)
