@@ -111,7 +111,7 @@ def test_streams_and_status(site):
     process.say(frames.END_OF_INPUT)
     whole(process)
     assert (bytes(process.data[OUT]), bytes(process.data[ERR])) == (b"some\0bytes", b"err\n")
-    assert (process.started, process.result) == (True, {"status": 3})
+    assert (process.started, process.result) == (True, {"status": 3, "written": [10, 4]})
 
 
 def test_a_stream_that_nobody_reads_holds_up_only_itself(site):
@@ -142,7 +142,7 @@ def test_no_more_input_is_taken_than_fits(site):
 def test_what_it_leaves_behind_writes_on_after_its_end(site):
     process = site.open("{ read x; echo late; } <&0 & echo on; exit 4")
     process.until(lambda p: p.result is not None)
-    assert (process.result, process.ended & {OUT}) == ({"status": 4}, set())
+    assert (process.result["status"], process.ended & {OUT}) == (4, set())
     process.type(b"now\n")
     assert bytes(whole(process).data[OUT]) == b"on\nlate\n"
 
@@ -200,7 +200,7 @@ def test_the_end_of_input_at_a_terminal(site, typed):
     process.until(lambda p: p.data[OUT] == b"ready\r\n")
     process.type(typed)
     process.say(frames.END_OF_INPUT)
-    assert whole(process).result == {"status": 5}
+    assert whole(process).result["status"] == 5
     assert bytes(process.data[OUT]) == b"ready\r\n" + typed.replace(b"\n", b"\r\n")
 
 
