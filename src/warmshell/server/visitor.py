@@ -7,6 +7,7 @@ import os
 import socket
 
 from warmshell.protocol.frames import FrameDecoder
+from warmshell.server.writer import advance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Visitor:
                 self.close()
                 return
             written += size
-            self._advance(size)
+            advance(self._batch, size)
         waits = bool(self._batch or self._urgent or self._more()) and not self.closed
         if self._closes and not waits:
             self.close()
@@ -196,16 +197,6 @@ class Visitor:
             self.unsent -= sum(map(len, frames))
             self._batch += frames
         return bool(self._batch)
-
-    def _advance(self, size: int) -> None:
-        batch = self._batch
-        done = 0
-        while done < len(batch) and size >= len(batch[done]):
-            size -= len(batch[done])
-            done += 1
-        del batch[:done]
-        if size:
-            batch[0] = memoryview(batch[0])[size:]
 
     def close(self) -> None:
         """Let it go: the relay at the other side of the socket ends."""

@@ -21,6 +21,17 @@ HARD_LIMIT = 8 * 1024 * 1024
 """Bytes of anything that may wait before the client is not listened to any more."""
 
 
+def advance(batch: list[bytes | memoryview], size: int) -> None:
+    """Take away what was written: the first bytes of a batch."""
+    done = 0
+    while done < len(batch) and size >= len(batch[done]):
+        size -= len(batch[done])
+        done += 1
+    del batch[:done]
+    if size:
+        batch[0] = memoryview(batch[0])[size:]
+
+
 class Writer:
     """Writes frames to the client as it takes them.
 
@@ -97,18 +108,8 @@ class Writer:
             self._on_broken(error.strerror or str(error))
             return -1
         self.pending -= size
-        self._advance(size)
+        advance(self._batch, size)
         return size
-
-    def _advance(self, size: int) -> None:
-        batch = self._batch
-        done = 0
-        while done < len(batch) and size >= len(batch[done]):
-            size -= len(batch[done])
-            done += 1
-        del batch[:done]
-        if size:
-            batch[0] = memoryview(batch[0])[size:]
 
     def _fill(self) -> bool:
         """Take the next frames: all of control's, then each subshell's in turn."""
