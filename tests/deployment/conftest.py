@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from warmshell.connector.base import Connector, Member
+from warmshell.connector.base import Member
 from warmshell.connector.local import LocalPlace
 from warmshell.connector.options import Options
 from warmshell.connector.wrapper import ConnectorWrapper
@@ -38,20 +38,17 @@ class ToldOptions(Options):
     stays: bool = False
 
 
-class Told(ConnectorWrapper):
+class Told(ConnectorWrapper[ToldOptions]):
     """A deployment on this machine that tells what is done to it, and fails when it is asked to."""
 
     config: ClassVar[type] = ToldOptions
     story: ClassVar[list[str]] = []
     gates: ClassVar[dict[str, asyncio.Event]] = {}
 
-    def __init__(
-        self, name: str, config_dir: str | None = None, *, connector: Connector | None = None,
-        service: str | None = None, fails: int = 0, stays: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(name, config_dir, connector=connector, service=service)
-        self._fails = fails
-        self._stays = stays
+    def __init__(self, name: str, config_dir: str | None = None, **options: Any) -> None:
+        super().__init__(name, config_dir, **options)
+        self._fails = self.options.fails
+        self._stays = self.options.stays
 
     async def bring_up(self, external: bool) -> None:
         await super().bring_up(external)

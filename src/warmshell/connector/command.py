@@ -9,25 +9,22 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
-from warmshell.connector.options import Options, Seconds, Words
-from warmshell.connector.wrapped import CONNECT_TIMEOUT, WrappedPlace
-from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, Through
+from warmshell.connector.base import Member
+from warmshell.connector.options import Seconds, Words
+from warmshell.connector.wrapped import WrappedPlace
+from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, InsideOptions
 from warmshell.errors import LocationError
 from warmshell.protocol.quoting import quote, quote_all
 from warmshell.shield import shielded
-
-if TYPE_CHECKING:
-    from warmshell.shell.shells import Limits
 
 _LOCATION, _WORDS, _LINE = b"{location}", b"{words}", b"{line}"
 _PLACES = re.compile(re.escape(_LOCATION) + b"|" + re.escape(_LINE))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandOptions(Options):
+class CommandOptions(InsideOptions):
     """A program that runs words inside of something.
 
     Attributes:
@@ -38,9 +35,6 @@ class CommandOptions(Options):
         locations: the names of its locations, or a script that prints them, a line each; by default there is one in
             each location around, with its name, or with that of the deployment where there is only one
         deployTimeout: seconds that deploy and undeploy may take
-        connectTimeout: seconds within which a shell inside has to answer
-        server: whether to use the session server where there is a Python
-        cwd: the directory in which commands run by default
     """
 
     exec: Words
@@ -48,9 +42,6 @@ class CommandOptions(Options):
     undeploy: Words | None = None
     locations: Words | None = None
     deployTimeout: Seconds = ACT_SECONDS  # noqa: N815 - as the published names are
-    connectTimeout: Seconds = CONNECT_TIMEOUT  # noqa: N815
-    server: bool = True
-    cwd: str | None = None
 
 
 class Template:
@@ -97,48 +88,36 @@ class Template:
         return words
 
 
-class CommandConnector(ConnectorWrapper):
+class CommandConnector(ConnectorWrapper[CommandOptions]):
     """Locations that a program leads into.
 
     Args:
         deployment_name: the deployment's name.
         config_dir: the directory that relative names of files begin from.
-        connector: the one at whose locations the program is; this machine by default.
-        service: the service of that one.
-        transferBufferSize: bytes of one piece of a stream.
-        shell: the shell for isolated commands.
-        limits: how many warm shells a location has, and for how long.
-        **options: those of :class:`CommandOptions`.
+        **options: those of :class:`CommandOptions` and of :class:`~warmshell.connector.wrapper.ConnectorWrapper`;
+            the connector is the one at whose locations the program is.
 
     Raises:
         LocationError: a template that is none.
     """
 
-    config: ClassVar[type] = CommandOptions
+    config: ClassVar[type[Any]] = CommandOptions
 
-    def __init__(
-        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
-        service: str | None = None, transferBufferSize: int = TRANSFER_BUFFER, shell: str = "sh",  # noqa: N803
-        limits: Limits | None = None, **options: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            deployment_name, config_dir, connector=connector, service=service,
-            transfer_buffer_size=transferBufferSize, shell=shell, limits=limits,
-        )  # fmt: skip
-        self._options = CommandOptions(**options)
-        self._template = Template(self._options.exec, "exec")
+    def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
+        super().__init__(deployment_name, config_dir, **options)
+        self._template = Template(self.options.exec, "exec")
         self._up: list[tuple[Member, str]] = []
 
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, external: bool) -> None:
         await super().bring_up(external)
-        if external or self._options.deploy is None:
+        if external or self.options.deploy is None:
             return
         try:
-            for member, name in await self._errands(self._options.deploy):
+            for member, name in await self._errands(self.options.deploy):
                 self._up.append((member, name))
-                await self._act(member, name, self._options.deploy, "deploy")
+                await self._act(member, name, self.options.deploy, "deploy")
         except BaseException:
             await shielded(self._undo())
             raise
@@ -151,7 +130,7 @@ class CommandConnector(ConnectorWrapper):
 
     async def _undo(self) -> None:
         up, self._up = self._up, []
-        undeploy = self._options.undeploy
+        undeploy = self.options.undeploy
         if undeploy is None:
             return
         outcomes = await asyncio.gather(
@@ -164,7 +143,7 @@ class CommandConnector(ConnectorWrapper):
     async def _errands(self, what: Words) -> list[tuple[Member, str]]:
         """Where something is to be run, and for which location."""
         text = what if isinstance(what, str) else " ".join(what)
-        names = self._options.locations
+        names = self.options.locations
         if _LOCATION.decode() in text and names is not None and not isinstance(names, str):
             member = await self.one_around()
             return [(member, name) for name in names]
@@ -181,19 +160,19 @@ class CommandConnector(ConnectorWrapper):
             made: Words = what.replace(place, quote(os.fsencode(name)).decode("utf-8", "surrogateescape"))
         else:
             made = [word.replace(place, name) for word in what]
-        await self.act(member, made, doing, self._options.deployTimeout)
+        await self.act(member, made, doing, self.options.deployTimeout)
 
     # -- locations --------------------------------------------------------------------------------------------------
 
     async def places(self, service: str | None = None) -> Sequence[Member]:
         if service is not None:
             raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a command has none")
-        names = self._options.locations
+        names = self.options.locations
         if names is None:
             return [self._member(name, member) for member, name in self._in_each(await self.around())]
         around = await self.one_around()
         if isinstance(names, str):
-            result = await self.act(around, names, "locations", self._options.deployTimeout)
+            result = await self.act(around, names, "locations", self.options.deployTimeout)
             names = [line.strip() for line in result.text.splitlines() if line.strip()]
         return [self._member(name, around) for name in _unique(names, self.deployment_name)]
 
@@ -204,11 +183,7 @@ class CommandConnector(ConnectorWrapper):
         )  # fmt: skip
 
     def _place(self, name: str, around: str) -> WrappedPlace:
-        options = self._options
-        return WrappedPlace(
-            name, Through(self.connector, around), self._template.wrap(name), shell=self._shell, server=options.server,
-            cwd=options.cwd, connect_timeout=options.connectTimeout,
-        )  # fmt: skip
+        return self.inside(name, around, self._template.wrap(name))
 
 
 def _unique(names: Iterable[str], deployment: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
-from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.base import Member
 from warmshell.connector.docker_words import (
     LABEL,
     DockerOptions,
@@ -21,7 +21,7 @@ from warmshell.connector.docker_words import (
     run_words,
 )
 from warmshell.connector.wrapped import WrappedPlace
-from warmshell.connector.wrapper import ConnectorWrapper, Through
+from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import ConnectError, LocationError, WarmshellError
 from warmshell.guardian import tree
 from warmshell.shield import shielded
@@ -29,7 +29,6 @@ from warmshell.shield import shielded
 if TYPE_CHECKING:
     from warmshell.location import Location
     from warmshell.process import Process
-    from warmshell.shell.shells import Limits
 
 _END_SECONDS = 10.0  # for a container to end with its input
 _ASK_SECONDS = 60.0
@@ -50,36 +49,25 @@ class Container:
         self.process = process
 
 
-class DockerConnector(ConnectorWrapper):
+class DockerConnector(ConnectorWrapper[DockerOptions]):
     """Containers that are made from an image, or that run already.
 
     Args:
         deployment_name: the deployment's name.
         config_dir: the directory that relative names of files begin from.
-        connector: the one at whose location ``docker`` is; this machine by default.
-        service: the service of that one.
-        transferBufferSize: bytes of one piece of a stream.
-        shell: the shell for isolated commands.
-        limits: how many warm shells a location has, and for how long.
-        **options: those of :class:`~warmshell.connector.docker_words.DockerOptions`.
+        **options: those of :class:`~warmshell.connector.docker_words.DockerOptions` and of
+            :class:`~warmshell.connector.wrapper.ConnectorWrapper`; the connector is the one at whose location
+            ``docker`` is.
 
     Raises:
         LocationError: neither an image nor containers are given, or both.
     """
 
-    config: ClassVar[type] = DockerOptions
+    config: ClassVar[type[Any]] = DockerOptions
 
-    def __init__(
-        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
-        service: str | None = None, transferBufferSize: int = TRANSFER_BUFFER, shell: str = "sh",  # noqa: N803
-        limits: Limits | None = None, **options: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            deployment_name, config_dir, connector=connector, service=service,
-            transfer_buffer_size=transferBufferSize, shell=shell, limits=limits,
-        )  # fmt: skip
-        self._options = DockerOptions(**options)
-        if (self._options.image is None) == (self._options.containers is None):
+    def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
+        super().__init__(deployment_name, config_dir, **options)
+        if (self.options.image is None) == (self.options.containers is None):
             raise LocationError(
                 f"{deployment_name}: give either image, to make containers from, or containers, which run already"
             )
@@ -90,20 +78,20 @@ class DockerConnector(ConnectorWrapper):
     async def bring_up(self, external: bool) -> None:
         await super().bring_up(external)
         location = await self.connector.location(await self.one_around())
-        if self._options.containers is not None:
-            for name in self._options.containers:
+        if self.options.containers is not None:
+            for name in self.options.containers:
                 await self._check_running(location, name)
             return
         if external:
             raise LocationError(f"{self.deployment_name}: an external deployment names its containers")
         await self._sweep(location)
         try:
-            async with asyncio.timeout(self._options.deployTimeout):
+            async with asyncio.timeout(self.options.deployTimeout):
                 await asyncio.gather(*[self._launch(location, name) for name in self._names()])
         except TimeoutError:
             await shielded(self._end_all())
             raise ConnectError(
-                f"the containers did not start within {self._options.deployTimeout:g} s", location=self.deployment_name
+                f"the containers did not start within {self.options.deployTimeout:g} s", location=self.deployment_name
             ) from None
         except BaseException:
             await shielded(self._end_all())
@@ -119,16 +107,16 @@ class DockerConnector(ConnectorWrapper):
         return {"image": None, "containers": [each.name for each in self._started]} if self._started else {}
 
     def _names(self) -> list[str]:
-        options = self._options
+        options = self.options
         name = options.name or f"warm-{secrets.token_hex(6)}"
         return [name] if options.count == 1 else [f"{name}-{number}" for number in range(1, options.count + 1)]
 
     async def _launch(self, location: Location, name: str) -> None:
         hello = secrets.token_hex(8)
-        words = run_words(self._options, name, _this_client(), hello)
-        process = await location.place.open(Command(words, env=run_environment(self._options)))
+        words = run_words(self.options, name, _this_client(), hello)
+        process = await location.place.open(Command(words, env=run_environment(self.options)))
         self._started.append(Container(name, process))
-        if self._options.command is None:
+        if self.options.command is None:
             await self._said(process, hello, words)
         else:
             await self._runs(location, name, process, words)
@@ -175,20 +163,20 @@ class DockerConnector(ConnectorWrapper):
         try:
             with contextlib.suppress(WarmshellError, OSError):
                 await process.stdin.aclose()
-            if self._options.command is None and self._options.rm:
+            if self.options.command is None and self.options.rm:
                 with contextlib.suppress(TimeoutError, WarmshellError):
                     async with asyncio.timeout(_END_SECONDS):
                         await process.wait()
                         return
             location = await self.connector.location(await self.one_around())
-            await location.run([*base_words(self._options), "rm", "--force", container.name], timeout=_ASK_SECONDS)
+            await location.run([*base_words(self.options), "rm", "--force", container.name], timeout=_ASK_SECONDS)
         finally:
             await process.aclose()
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
     async def _inspect(self, location: Location, name: str, template: str) -> str | None:
-        words = [*base_words(self._options), "inspect", "--type=container", f"--format={template}", "--", name]
+        words = [*base_words(self.options), "inspect", "--type=container", f"--format={template}", "--", name]
         result = await location.run(words, timeout=_ASK_SECONDS)
         if result.ok:
             return result.text.strip()
@@ -204,21 +192,21 @@ class DockerConnector(ConnectorWrapper):
         state = await self._inspect(location, name, "{{.State.Status}}")
         if state is None:
             raise ConnectError(f"there is no container {name!r}", location=self.deployment_name,
-                               hint=f"`{self._options.program} ps --all` lists those that there are")  # fmt: skip
+                               hint=f"`{self.options.program} ps --all` lists those that there are")  # fmt: skip
         if state != "running":
             raise ConnectError(f"the container {name!r} does not run: it is {state}", location=self.deployment_name,
-                               hint=f"`{self._options.program} start {name}` starts it")  # fmt: skip
+                               hint=f"`{self.options.program} start {name}` starts it")  # fmt: skip
 
     async def _sweep(self, location: Location) -> None:
         """Remove what clients of this machine that have ended left behind, because their daemon was lost too."""
-        words = [*base_words(self._options), "ps", "--all", f"--filter=label={LABEL}"]
+        words = [*base_words(self.options), "ps", "--all", f"--filter=label={LABEL}"]
         listed = await location.run([*words, f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'], timeout=_ASK_SECONDS)
         if not listed.ok:
             said = listed.stderr.decode("utf-8", "replace").strip()[-_SAID:]
             raise ConnectError(f"docker does not answer: {said}", location=self.deployment_name, hint=_hint(said))
         dead = [line.split()[0] for line in listed.text.splitlines() if _is_dead(line.partition(" ")[2].strip())]
         if dead:
-            await location.run([*base_words(self._options), "rm", "--force", *dead], timeout=_ASK_SECONDS)
+            await location.run([*base_words(self.options), "rm", "--force", *dead], timeout=_ASK_SECONDS)
 
     # -- locations --------------------------------------------------------------------------------------------------
 
@@ -226,18 +214,14 @@ class DockerConnector(ConnectorWrapper):
         if service is not None:
             raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a container has none")
         around = await self.one_around()
-        names = self._options.containers or [container.name for container in self._started]
+        names = self.options.containers or [container.name for container in self._started]
         return [
             Member(name, functools.partial(self._place, name, around.name), hostname=name, wraps=self.seen(around))
             for name in names
         ]
 
     def _place(self, name: str, around: str) -> WrappedPlace:
-        options = self._options
-        return WrappedPlace(
-            name, Through(self.connector, around), exec_wrap(options, name), shell=self._shell, server=options.server,
-            cwd=options.cwd, connect_timeout=options.connectTimeout,
-        )  # fmt: skip
+        return self.inside(name, around, exec_wrap(self.options, name))
 
 
 class PodmanConnector(DockerConnector):

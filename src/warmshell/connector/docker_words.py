@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
 
-from warmshell.connector.options import Options, Positive, Seconds, Words
-from warmshell.connector.wrapped import CONNECT_TIMEOUT
-from warmshell.connector.wrapper import ACT_SECONDS
+from warmshell.connector.options import Positive, Seconds, Words
+from warmshell.connector.wrapper import ACT_SECONDS, InsideOptions
 
 LABEL = "warmshell.client"
 """The label of containers that belong to a client: which one, so that what a dead one left can be told."""
@@ -23,7 +22,7 @@ Texts = list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
+class RunOptions(InsideOptions):
     """The options of ``docker run``, by the names that it has for them.
 
     Attributes:
@@ -221,9 +220,6 @@ class DockerOptions(RunOptions):
         program: docker, podman, or what takes the same words
         host: the daemon's socket, instead of that of DOCKER_HOST
         context: the context to use
-        server: whether to use the session server where there is a Python inside
-        cwd: the directory in which commands run by default
-        connectTimeout: seconds within which a shell inside has to answer
         deployTimeout: seconds that starting them may take, pulling the image included
     """
 
@@ -235,13 +231,10 @@ class DockerOptions(RunOptions):
     program: str = "docker"
     host: str | None = None
     context: str | None = None
-    server: bool = True
-    cwd: str | None = None
-    connectTimeout: Seconds = CONNECT_TIMEOUT  # noqa: N815
     deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
 
 
-_RUN = {field.name for field in fields(RunOptions)} - {field.name for field in fields(Options)}
+_RUN = {field.name for field in fields(RunOptions)} - {field.name for field in fields(InsideOptions)}
 _NAMES = {"linkLocalIP": "link-local-ip", "dnsOptions": "dns-option", "logOpts": "log-opt"}
 _INSIDE = ("user", "privileged", "workdir")  # what `exec` does not take over from the container
 

@@ -8,19 +8,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.base import Connector, Member
 from warmshell.connector.command import Template
-from warmshell.connector.options import Options
 from warmshell.connector.wrapped import WrappedPlace
-from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, Through
+from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, InsideOptions
 from warmshell.errors import ConnectError, LocationError
 from warmshell.protocol.quoting import quote
 from warmshell.shield import shielded
-
-if TYPE_CHECKING:
-    from warmshell.shell.shells import Limits
 
 HOST = "occam.c3s.unito.it"
 _NODE = "node22"
@@ -29,7 +25,7 @@ _SERVICE = {"image", "command", "nodes", "workdir", *_OPTIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OccamOptions(Options):
+class OccamOptions(InsideOptions):
     """Containers of the Occam facility.
 
     Attributes:
@@ -40,8 +36,6 @@ class OccamOptions(Options):
         sshKey: the file with the private key
         sshKeyPassphraseFile: a file with its passphrase
         containers: names of containers that run already, for an external deployment
-        server: whether to use the session server where there is a Python
-        cwd: the directory in which commands run by default
     """
 
     file: str | None = None
@@ -50,11 +44,9 @@ class OccamOptions(Options):
     sshKey: str | None = None  # noqa: N815 - these are the published names
     sshKeyPassphraseFile: str | None = None  # noqa: N815
     containers: list[str] | None = None
-    server: bool = True
-    cwd: str | None = None
 
 
-class OccamConnector(ConnectorWrapper):
+class OccamConnector(ConnectorWrapper[OccamOptions]):
     """Containers of the services of a file, one for each of their nodes; each is a location.
 
     Without a deployment to wrap, it is reached by SSH.
@@ -63,29 +55,19 @@ class OccamConnector(ConnectorWrapper):
         deployment_name: the deployment's name.
         config_dir: the directory that relative names of files begin from.
         connector: the front end.
-        service: the service of that one.
-        transferBufferSize: bytes of one piece of a stream.
-        shell: the shell for isolated commands.
-        limits: how many warm shells a location has, and for how long.
-        **options: those of :class:`OccamOptions`.
+        **options: those of :class:`OccamOptions` and of :class:`~warmshell.connector.wrapper.ConnectorWrapper`.
 
     Raises:
         LocationError: the description cannot be read.
     """
 
-    config: ClassVar[type] = OccamOptions
+    config: ClassVar[type[Any]] = OccamOptions
 
     def __init__(
-        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
-        service: str | None = None, transferBufferSize: int = TRANSFER_BUFFER, shell: str = "sh",  # noqa: N803
-        limits: Limits | None = None, **options: Any,
-    ) -> None:  # fmt: skip
-        self._options = OccamOptions(**options)
-        self._front = None if connector is not None else _front(deployment_name, config_dir, self._options)
-        super().__init__(
-            deployment_name, config_dir, connector=connector or self._front, service=service,
-            transfer_buffer_size=transferBufferSize, shell=shell, limits=limits,
-        )  # fmt: skip
+        self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None, **options: Any
+    ) -> None:
+        self._front = None if connector is not None else _front(deployment_name, config_dir, OccamOptions(**options))
+        super().__init__(deployment_name, config_dir, connector=connector or self._front, **options)
         self._template = Template(["occam-exec", "{location}"], "exec")
         self._services = self._description()
         self._containers: list[tuple[str | None, str]] = []
@@ -93,9 +75,9 @@ class OccamConnector(ConnectorWrapper):
     def _description(self) -> dict[str, Mapping[str, Any]]:
         from warmshell.marked_yaml import read
 
-        if self._options.file is None:
+        if self.options.file is None:
             return {}
-        path = os.path.join(self.config_dir or "", os.path.expanduser(self._options.file))
+        path = os.path.join(self.config_dir or "", os.path.expanduser(self.options.file))
         try:
             with open(path, encoding="utf-8") as file:
                 found = read(file.read(), path).value
@@ -114,7 +96,7 @@ class OccamConnector(ConnectorWrapper):
         await super().bring_up(external)
         if self._front is not None:
             await self._front.deploy()
-        self._containers = [(None, name) for name in self._options.containers or ()] if external else []
+        self._containers = [(None, name) for name in self.options.containers or ()] if external else []
         if external:
             return
         try:
@@ -172,10 +154,7 @@ class OccamConnector(ConnectorWrapper):
         ]  # fmt: skip
 
     def _place(self, name: str, around: str) -> WrappedPlace:
-        return WrappedPlace(
-            name, Through(self.connector, around), self._template.wrap(name), shell=self._shell,
-            server=self._options.server, cwd=self._options.cwd,
-        )  # fmt: skip
+        return self.inside(name, around, self._template.wrap(name))
 
 
 def run_words(service: Mapping[str, Any], node: str) -> list[str]:

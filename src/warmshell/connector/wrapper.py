@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from warmshell.connector.available import AvailableLocation
-from warmshell.connector.base import TRANSFER_BUFFER, Connector, Member
+from warmshell.connector.base import Connector, Member
 from warmshell.connector.local_connector import LocalConnector
+from warmshell.connector.options import Options, Seconds
+from warmshell.connector.wrapped import CONNECT_TIMEOUT, Wrap, WrappedPlace
 from warmshell.errors import CommandTimeout, ConnectError, LocationError
 
 if TYPE_CHECKING:
@@ -17,7 +20,23 @@ if TYPE_CHECKING:
     from warmshell.shell.shells import Limits
 
 ACT_SECONDS = 600.0
+OptionsT = TypeVar("OptionsT", bound=Options)
 _SAID = 400  # bytes of a program's complaint that are passed on
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsideOptions(Options):
+    """The options of every deployment whose locations a program leads into.
+
+    Attributes:
+        server: whether to use the session server where there is a Python inside
+        cwd: the directory in which commands run by default
+        connectTimeout: seconds within which a shell inside has to answer
+    """
+
+    server: bool = True
+    cwd: str | None = None
+    connectTimeout: Seconds = CONNECT_TIMEOUT  # noqa: N815 - as the published names are
 
 
 class Through:
@@ -39,7 +58,7 @@ class Through:
         """The other connector closes it."""
 
 
-class ConnectorWrapper(Connector):
+class ConnectorWrapper(Connector, Generic[OptionsT]):
     """A deployment inside another one.
 
     Args:
@@ -47,19 +66,26 @@ class ConnectorWrapper(Connector):
         config_dir: the directory that relative names of files begin from.
         connector: the one that it is reached through; this machine by default. It is somebody else's to deploy.
         service: the service of that one whose locations are used.
-        transfer_buffer_size: bytes of one piece of a stream.
-        shell: the shell for isolated commands.
         limits: how many warm shells a location has, and for how long.
+        **options: the fields of :attr:`config`.
+
+    Attributes:
+        config: the class of the options of deployments of this type.
+        options: those of this one.
     """
+
+    config: ClassVar[type[Any]] = Options
+    options: OptionsT
 
     def __init__(
         self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
-        service: str | None = None, transfer_buffer_size: int = TRANSFER_BUFFER, shell: str = "sh",
-        limits: Limits | None = None,
+        service: str | None = None, limits: Limits | None = None, **options: Any,
     ) -> None:  # fmt: skip
+        self.options = self.config(**options)
         super().__init__(
-            deployment_name, config_dir, transfer_buffer_size=transfer_buffer_size, shell=shell, limits=limits
-        )
+            deployment_name, config_dir, transfer_buffer_size=self.options.transferBufferSize,
+            shell=self.options.shell, limits=limits,
+        )  # fmt: skip
         self._own = LocalConnector(f"{deployment_name}: this machine", config_dir) if connector is None else None
         self.connector: Connector = connector or self._own or LocalConnector()
         self.service = service
@@ -98,6 +124,22 @@ class ConnectorWrapper(Connector):
         return AvailableLocation(
             name=member.name, deployment=self.connector.deployment_name, hostname=member.hostname or member.name,
             service=member.service, slots=member.slots or 1, local=member.local, wraps=member.wraps,
+        )  # fmt: skip
+
+    def inside(self, name: str, around: str, wrap: Wrap) -> WrappedPlace:
+        """What reaches one location that a program leads into.
+
+        Args:
+            name: the location's name.
+            around: the name of the one that the program is at.
+            wrap: makes the program's words.
+        """
+        options = self.options
+        if not isinstance(options, InsideOptions):
+            return WrappedPlace(name, Through(self.connector, around), wrap, shell=options.shell)
+        return WrappedPlace(
+            name, Through(self.connector, around), wrap, shell=options.shell, server=options.server, cwd=options.cwd,
+            connect_timeout=options.connectTimeout,
         )  # fmt: skip
 
     async def act(self, member: Member, what: str | Sequence[str], doing: str, seconds: float = ACT_SECONDS) -> Result:
