@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,18 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("steady" if os.environ.get("CI") else "busy")
 
 
+@pytest.fixture(scope="session")
+def temporary_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names for directories that are not there yet."""
+    where = tmp_path_factory.mktemp("tmp")
+    return (where / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def nothing_left_behind(temporary_directories: Iterator[Path]) -> Iterator[None]:
     """After every test: no process, descriptor, thread or temporary file that was not there before it."""
-    temporary: Path = tmp_path_factory.mktemp("tmp", numbered=True)
+    temporary = next(temporary_directories)
+    temporary.mkdir()
     with check_leaks(temporary=temporary):
         yield
     temporary.rmdir()
