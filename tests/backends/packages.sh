@@ -14,7 +14,8 @@ dash:dash:shell
 bash:bash:shell
 busybox:busybox:shell (ash)
 zsh:zsh:shell
-ksh:ksh:shell
+ksh:ksh:shell (ksh93)
+mksh:mksh:shell
 ps:procps:what the examples and some tests show of processes
 setsid:util-linux:sessions that commands make of their own
 sudo:sudo:user= as another account

@@ -265,7 +265,7 @@ def cold(shell: Dialect, name: bytes, value: bytes) -> tuple[bytes, list[bytes]]
 
 
 def entries(environment: list[bytes], name: bytes) -> list[bytes]:
-    if name in (b"PPID", b"BASHPID", b"RANDOM", b"SRANDOM", b"SECONDS", b"EPOCHREALTIME", b"EPOCHSECONDS"):
+    if name in (b"PPID", b"BASHPID", b"RANDOM", b"SRANDOM", b"SECONDS", b"EPOCHREALTIME", b"EPOCHSECONDS", b"_"):
         return []  # another one in every shell, if it keeps it at all
     return [entry for entry in environment if entry.startswith(name + b"=")]
 

@@ -20,7 +20,8 @@ SHOW = (
     sys.executable.encode(), b"-IS", b"-c",
     b"import os,sys\nprint((list(map(os.fsencode,sys.argv[1:])),dict(os.environb),sys.stdin.buffer.read()))", b"--",
 )  # fmt: skip
-OWN = {b"WARMSHELL_COMMAND", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"LC_CTYPE", b"LOGNAME"}  # which shells set
+# Which shells set. ksh93 hands on in A__z what kinds of values its variables hold.
+OWN = {b"WARMSHELL_COMMAND", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"LC_CTYPE", b"LOGNAME", b"A__z"}
 
 
 def send(shell: Dialect, text: bytes, rest: bytes = b"", **env: bytes) -> subprocess.CompletedProcess[bytes]:
