@@ -120,7 +120,7 @@ def test_a_stream_that_nobody_reads_holds_up_only_itself(site):
     process.type(b"x" * 300_000)
     process.allow(0, 1_000_000)
     process.say(frames.END_OF_INPUT)
-    process.until(lambda p: p.result is not None)
+    process.until(lambda p: p.result is not None and len(p.data[OUT]) == p.result["written"][0])
     assert len(process.data[OUT]) == 300_003
     assert len(process.data[ERR]) == frames.INITIAL_CREDIT
     process.allow(1, 10_000_000)
