@@ -20,8 +20,11 @@ def docker_lab() -> Iterator[Docker]:
 
 @pytest.fixture(scope="session")
 def shared_container(docker_lab: Docker) -> Iterator[str]:
-    """A container with a Python that has this machine's directory for temporary files: its name."""
-    name = docker_lab.start("warm/python:1", "--volume=/tmp:/tmp")
+    """A container with a Python that has this machine's directory for temporary files: its name.
+
+    It lacks a right that root has, so that copies between the two are sent all the same.
+    """
+    name = docker_lab.start("warm/python:1", "--volume=/tmp:/tmp", "--cap-drop=FSETID")
     yield name
     docker_lab.remove(name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
 
@@ -302,12 +302,3 @@ def exec_wrap(options: DockerOptions, container: str) -> Callable[[Sequence[byte
             words.append(flag(name) if value is True else f"{flag(name)}={value}")
     start = [os.fsencode(word) for word in [*words, container]]
     return lambda inside: [*start, *inside]
-
-
-def mounts_of(found: object) -> dict[str, str]:
-    """Directories of the host by where they are in the container, from what ``inspect`` says of its mounts."""
-    mounts: dict[str, str] = {}
-    for mount in found if isinstance(found, list) else ():
-        if isinstance(mount, Mapping) and mount.get("Type") == "bind":
-            mounts[str(mount.get("Destination"))] = str(mount.get("Source"))
-    return mounts

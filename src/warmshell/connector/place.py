@@ -10,6 +10,7 @@ from warmshell.errors import NotSupported
 if TYPE_CHECKING:
     from warmshell.command import Command
     from warmshell.fileops.asked import Ask
+    from warmshell.location import Location
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -25,6 +26,15 @@ class Place(ABC):
 
     name: str
     address: tuple[str, dict[str, Any]] = ("", {})
+
+    @property
+    def itself(self) -> Place:
+        """What reaches it in the end: another place, where this one is only a name for it."""
+        return self
+
+    async def surroundings(self) -> Location | None:
+        """The location that this one is inside of, if it is inside of one: some of its files may be the same."""
+        return None
 
     @property
     def framing(self) -> str:

@@ -18,6 +18,7 @@ from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.connector.place import Place
+    from warmshell.location import Location
     from warmshell.process import Process
 
 CONNECT_TIMEOUT = 30.0
@@ -37,6 +38,9 @@ class Around(Protocol):
             ConnectError: it cannot be reached.
         """
 
+    async def location(self) -> Location:
+        """Its location, warm, until it is left."""
+
     async def leave(self) -> None:
         """It is not used any more."""
 
@@ -45,16 +49,23 @@ class Here:
     """This machine, for one wrapped place alone."""
 
     def __init__(self) -> None:
-        self._place: LocalPlace | None = None
+        self._location: Location | None = None
+
+    async def location(self) -> Location:
+        if self._location is None:
+            from warmshell.location import Location
+
+            location = Location(LocalPlace())
+            self._location = await location.__aenter__()
+        return self._location
 
     async def enter(self) -> Place:
-        self._place = LocalPlace()
-        await self._place.connect()
-        return self._place
+        return (await self.location()).place
 
     async def leave(self) -> None:
-        if self._place is not None:
-            await self._place.aclose()
+        location, self._location = self._location, None
+        if location is not None:
+            await location.aclose()
 
 
 class WrappedPlace(FarPlace):
@@ -92,6 +103,9 @@ class WrappedPlace(FarPlace):
     async def leave(self) -> None:
         self._inner = None
         await self._around.leave()
+
+    async def surroundings(self) -> Location | None:
+        return await self._around.location() if self.reached else None
 
     # -- channels ---------------------------------------------------------------------------------------------------
 

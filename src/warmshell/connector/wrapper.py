@@ -51,8 +51,11 @@ class Through:
         self._connector = connector
         self._name = name
 
+    async def location(self) -> Location:
+        return await self._connector.location(self._name)
+
     async def enter(self) -> Place:
-        return (await self._connector.location(self._name)).place
+        return (await self.location()).place
 
     async def leave(self) -> None:
         """The other connector closes it."""

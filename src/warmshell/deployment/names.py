@@ -18,6 +18,7 @@ from warmshell.shield import shielded
 if TYPE_CHECKING:
     from warmshell.command import Command
     from warmshell.fileops.asked import Ask
+    from warmshell.location import Location
     from warmshell.process import Process
     from warmshell.shell.lane import Lane
     from warmshell.shell.session import Session
@@ -112,6 +113,13 @@ class DeployedPlace(Place):
             await _SHARED.give_back(self._file)
 
     # -- what the location can do, by what reaches it ---------------------------------------------------------------
+
+    @property
+    def itself(self) -> Place:
+        return self.inner.itself
+
+    async def surroundings(self) -> Location | None:
+        return await self.inner.surroundings()
 
     @property
     def framing(self) -> str:

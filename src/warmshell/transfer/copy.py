@@ -19,6 +19,7 @@ from warmshell.transfer.options import Copied, Options, Remote, Source, Spot, Wh
 from warmshell.transfer.progress import Meter
 from warmshell.transfer.relay import relay, told
 from warmshell.transfer.resume import copy_file
+from warmshell.transfer.shared import Meeting, Shared, as_seen
 from warmshell.transfer.site import look, site_of, totals
 from warmshell.transfer.within import copy_within, is_same
 
@@ -89,20 +90,18 @@ class Copy:
 
     async def _group(self, group: Sequence[Spot], spots: Sequence[Spot]) -> None:
         """Copy sources of one directory."""
-        location = group[0].location
         looked = asyncio.gather(*[self._there(spot, group) for spot in spots])
         try:
             sources = await self._sources(group)
         finally:
             plans = await looked
-        near: list[tuple[Spot, Plan]] = []
-        far: list[tuple[Spot, Plan]] = []
-        for spot, there in zip(spots, plans, strict=True):
-            same = is_same(location, spot.location)
-            found = self._plan(spot, sources, there, link=same and self._options.read_only)
-            if found is not None:
-                (near if same else far).append((spot, found))
-        await asyncio.gather(*[self._within(sources, spot, found) for spot, found in near])
+        shared = Shared(sources)
+        if not self._options.dereference:  # what links lead to depends on where they are followed
+            await shared.look([spot.location for spot in spots])
+        pairs = zip(spots, plans, strict=True)
+        met = await asyncio.gather(*[self._meet(shared, sources, spot, there) for spot, there in pairs])
+        await asyncio.gather(*[self._within(spot, found) for spot, found in zip(spots, met, strict=True)])
+        far = [(spot, found) for spot, found in zip(spots, met, strict=True) if isinstance(found, Plan)]
         if self._options.resume:
             sources, far = await self._resumed(sources, far)
         if self._options.direct and sources:
@@ -152,12 +151,26 @@ class Copy:
         pairs = zip(sources, found.steps, strict=True)
         return replace(found, steps=tuple(replace(step, source=source.sent) for source, step in pairs))
 
-    async def _within(self, sources: Sequence[Source], spot: Spot, found: Plan) -> None:
+    async def _meet(
+        self, shared: Shared, sources: Sequence[Source], spot: Spot, there: list[Seen] | Exception
+    ) -> Meeting | Plan | None:  # fmt: skip
+        """What is to be done for a destination: at one location, if there is one that has both; else a plan."""
+        seen = shared.at(spot.location)
+        link = seen is not None and self._options.read_only
+        found = self._plan(spot, sources, there, link=link)
+        if found is None or seen is None:
+            return found and (await shared.meet(spot.location, found) or found)
+        return Meeting(spot.location, seen, as_seen(found, seen), link=link)
+
+    async def _within(self, spot: Spot, met: Meeting | Plan | None) -> None:
+        if not isinstance(met, Meeting):
+            return
+        sources = met.sources
         try:
             if self._options.progress is not None:
                 names = [source.sent for source in sources]
                 await totals(sources[0].location, sources[0].directory, names, self._meter, self._options.dereference)
-            await copy_within(sources, spot.location, found, self._options)
+            await copy_within(sources, met.location, met.plan, replace(self._options, read_only=met.link))
             self._meter.is_expected()
         except (WarmshellError, OSError) as error:
             self._failures[str(spot)] = error

@@ -33,6 +33,25 @@ v=$(cp --version 2>&1); case $v in *GNU*) c=gnu;; esac
 echo "$t $z $c $u $m"
 """
 
+# What tells whether the files of two locations are the same ones. Where anything of it is missing, it is not certain.
+_WORLD = r"""
+CDPATH=
+boot=$(cat /proc/sys/kernel/random/boot_id) && space=$(readlink /proc/self/ns/user) &&
+    user="$(id -u) $(id -g)" && groups=$(id -G) || exit
+rights=
+while read -r key value; do test "$key" != CapEff: || rights=$value; done </proc/self/status
+printf '%s\0' "$boot" "$space" "$user" "$groups" "$rights"
+cat /proc/self/mountinfo
+printf '\0'
+for d; do
+    r=$(cd -- "$d" 2>/dev/null && pwd -P && echo x) || r=x
+    n=$(cd -- "$d" 2>/dev/null && stat -c %d:%i . 2>/dev/null) || n=
+    r=${r%
+x}
+    printf '%s\0' "${r%x}" "$n"
+done
+"""
+
 # Where what arrives is put together. Whatever ends this script, nothing stays behind but what has its name already.
 _STAGE = r"""
 umask 077; CDPATH=
@@ -211,6 +230,9 @@ LOOK: Final = _LOOK
 
 PROBE: Final = _PROBE
 """What a location offers to copies, in one line."""
+
+WORLD: Final = _WORLD
+"""Who acts on which kernel with which mounts; then for each directory its path without links and its numbers."""
 
 REMOVE: Final = _REMOVE
 """Take away a directory in which something was put together; words: where, its name."""

@@ -27,7 +27,7 @@ def _machine(location: Location) -> object:
     """What places have in common that are the same; an ssh configuration may give one name to two hosts."""
     from warmshell.connector.local import LocalPlace
 
-    place = location.place
+    place = location.place.itself
     if isinstance(place, LocalPlace):
         return "this machine"
     url, options = place.address
@@ -69,5 +69,5 @@ def _absolute(source: Source) -> bytes:
     """The source's directory, also where the destination's location begins elsewhere on this machine."""
     from warmshell.connector.local import LocalPlace
 
-    place = source.location.place
+    place = source.location.place.itself
     return os.path.join(place.host.cwd, source.directory) if isinstance(place, LocalPlace) else source.directory
