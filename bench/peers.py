@@ -10,10 +10,12 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from bench.model import Block, Contender
@@ -34,6 +36,7 @@ CAT_STREAMS = "floor: cat ping-pong, asyncio streams"
 DASH_RAW = "floor: one warm dash, raw pipes"
 DASH_PIPES = "floor: one warm dash, outputs and status apart, raw"
 DASH_LOOPS = "floor: four dash loops"
+VFORK_LOOPS = "floor: four loops of vfork and execve in C"
 
 
 def blocking(work: Callable[[int], None]) -> Block:
@@ -241,6 +244,24 @@ def dash_loops(script: str, *, width: int = 4) -> Contender:
             _same(shell.wait(), 0)
 
     return Contender(DASH_LOOPS, "floor", simple(blocking(work)), program_missing("dash"))
+
+
+def vfork_loops(argv: Argv, *, width: int = 4) -> Contender:
+    """The same in C: nobody who starts a process for each command can be below it."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Block]:
+        source = Path(__file__).with_name("vfork_loops.c")
+        with tempfile.TemporaryDirectory() as where:
+            program = f"{where}/loops"
+            subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+            yield blocking(lambda count: _quiet([program, str(width), str(count), *argv]))
+
+    return Contender(VFORK_LOOPS, "floor", opened, program_missing("cc"))
+
+
+def _quiet(argv: Argv) -> None:
+    subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
 
 
 # --- floors

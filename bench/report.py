@@ -127,10 +127,18 @@ def targets(reports: Iterable[Report]) -> str:
     rows = ["| case | target | measured | what a floor would reach | reached |", "|---|---|---|---|---|"]
     for report in reports:
         for verdict in report.verdicts:
-            reached = {True: "**yes**", False: "**no**", None: "not measured"}[verdict.reached]
-            cells = [report.name, verdict.text, _measured(verdict, report.unit), _floor(verdict), reached]
+            cells = [report.name, verdict.text, _measured(verdict, report.unit), _floor(verdict), _reached(verdict)]
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join([*rows, ""])
+
+
+def _reached(verdict: Verdict) -> str:
+    if verdict.reached is None:
+        return "not measured"
+    if verdict.reached:
+        return "**yes**"
+    floor, sign = verdict.floor_value, 1 if verdict.relation == ">=" else -1
+    return "**no**, nor by the floor" if floor is not None and sign * (floor - verdict.bound) < 0 else "**no**"
 
 
 def _measured(verdict: Verdict, unit: Unit) -> str:

@@ -10,21 +10,22 @@ from bench.model import Contender, Target, case
     "true-by-four",
     theme="throughput",
     title='2,000 x ["/bin/true"], four at once',
-    text="The floor is four shells that do nothing but start `/bin/true` in a loop: who starts a process per "
-    "command can hardly be below it.",
+    text="The floors do nothing but start `/bin/true` in four loops, in shells and in C, and keep nothing of what it "
+    "writes: who starts a process for each command can hardly be below them. The targets were set without knowing "
+    "them. Where they miss a target themselves, nobody can reach it without giving up the process.",
     count=2000,
     quick=400,
     rounds=5,
     ours=ours.POOL,
     targets=[
-        Target("2,000 x /bin/true ≥ 4 x xargs -P4", peers.XARGS, ours.POOL, ">=", 4, floor=peers.DASH_LOOPS),
+        Target("2,000 x /bin/true ≥ 4 x xargs -P4", peers.XARGS, ours.POOL, ">=", 4, floor=peers.VFORK_LOOPS),
         Target(
             "2,000 x /bin/true ≥ 40 x GNU parallel -j4",
             peers.PARALLEL,
             ours.POOL,
             ">=",
             40,
-            floor=peers.DASH_LOOPS,
+            floor=peers.VFORK_LOOPS,
         ),
     ],
 )
@@ -37,6 +38,7 @@ def true_by_four() -> list[Contender]:
         peers.xargs(words),
         peers.parallel(words),
         peers.dash_loops("/bin/true"),
+        peers.vfork_loops(words),
     ]
 
 

@@ -145,6 +145,18 @@ def test_the_floor_stands_in_the_place_of_ours():
     assert (within.value, within.floor_value) == (0.25, 0.125)
 
 
+@pytest.mark.parametrize(
+    ("relation", "bound", "said"),
+    [(">=", 9, "**no**, nor by the floor"), (">=", 5, "**no**"), (">=", 4, "**yes**"),
+     ("<=", 0.1, "**no**, nor by the floor"), ("<=", 0.2, "**no**"), ("<=", 0.25, "**yes**")],
+)  # fmt: skip
+def test_what_the_floor_misses_too_is_told(relation, bound, said):
+    report = report_of(outcome("theirs", 8.0), outcome("ours", 2.0), outcome("floor", 1.0))
+    sides = ("theirs", "ours") if relation == ">=" else ("ours", "theirs")
+    report.verdicts.append(judge(Target("t", *sides, relation, bound, floor="floor"), report))
+    assert f"| {said} |" in targets([report])
+
+
 def test_a_bound_on_one_figure():
     report = report_of(outcome("ours", 1.0, 1.0, memory=50e6))
     assert judge(Target("t", "ours", None, "<=", 64e6, metric="memory"), report).reached is True

@@ -18,6 +18,7 @@ WORDS = ["/bin/true"]
 ALL = [
     peers.asyncio_exec(WORDS), peers.subprocess_run(WORDS), peers.posix_spawn(WORDS), peers.replwrap("true"),
     peers.plumbum("true"), peers.xargs(WORDS), peers.parallel(WORDS), peers.dash_loops("true"),
+    peers.vfork_loops(WORDS),
     peers.cat_raw(), peers.cat_reader(), peers.cat_streams(), peers.dash_raw("true"), peers.dash_pipes("true"),
 ]  # fmt: skip
 
@@ -36,10 +37,12 @@ async def test_each_contender_runs_and_leaves_nothing(contender):
 @pytest.mark.parametrize(
     "contender",
     [peers.asyncio_exec(["false"]), peers.subprocess_run(["false"]), peers.posix_spawn(["false"]),
-     peers.xargs(["false"]), peers.dash_raw("false"), peers.dash_pipes("false")],
+     peers.xargs(["false"]), peers.dash_raw("false"), peers.dash_pipes("false"), peers.vfork_loops(["/bin/false"])],
     ids=lambda contender: contender.name,
 )  # fmt: skip
 async def test_a_command_that_fails_is_not_timed_as_if_it_had_worked(contender):
+    if contender.missing:
+        pytest.skip(contender.missing)
     async with contender.make() as block:
         with pytest.raises((RuntimeError, subprocess.CalledProcessError)):
             await block(1)
