@@ -10,8 +10,9 @@ unexport PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONPATH
 bin := $(VENV)/bin
 ready := $(VENV)/.ready
 code := src bench examples tests
-# xdist's word for one worker per CPU; more than eight only cost start-up here.
-workers := --numprocesses=logical --maxprocesses=8 --dist=worksteal
+# Tests wait for most of their time: two workers per CPU. More than eight only cost start-up here.
+cpus := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+workers := --numprocesses=$(shell echo $$(($(cpus) < 4 ? 2 * $(cpus) : 8))) --dist=worksteal
 
 .PHONY: help demo test lint format bench setup packages tools clean
 

@@ -1,4 +1,8 @@
-"""A place inside another one, by real programs, through the whole suite."""
+"""A place inside another one, by real programs: bubblewrap through the whole suite, unshare through a part of it.
+
+What is different for unshare are the process ids: the parts are those that look at processes and end them.
+``WARMSHELL_WHOLE=1`` asks for all.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from warmshell.shell.shells import Limits
 from warmshell.testing import LocationConformance, Suite
 from warmshell.testing.cancelling import Cancelling
 from warmshell.testing.closing import Closing
+from warmshell.testing.isolation import Isolation
 from warmshell.testing.processes import Processes
 from warmshell.testing.timeouts import Timeouts
 
@@ -84,9 +89,16 @@ class TestBubblewrapWithoutPython(WithoutServer, LocationConformance):
     words = BWRAP
 
 
-class TestUnshare(OwnNumbers, LocationConformance):
+class Part(Isolation, Processes, Timeouts, Cancelling, Closing):
+    pass
+
+
+WHOLE = bool(os.environ.get("WARMSHELL_WHOLE"))
+
+
+class TestUnshare(OwnNumbers, LocationConformance if WHOLE else Part):  # type: ignore[misc]
     words = UNSHARE
 
 
-class TestUnshareWithoutPython(WithoutServer, OwnNumbers, Processes, Timeouts, Cancelling, Closing):
+class TestUnshareWithoutPython(WithoutServer, OwnNumbers, LocationConformance if WHOLE else Part):  # type: ignore[misc]
     words = UNSHARE
