@@ -79,7 +79,7 @@ def _plain(words: Sequence[bytes]) -> bool:
 
 
 def _echo(words: Sequence[bytes]) -> bool:
-    return _plain(words) and not any(b"\\" in word for word in words)
+    return _plain(words) and b"\\" not in b"".join(words)
 
 
 def _test(words: Sequence[bytes]) -> bool:

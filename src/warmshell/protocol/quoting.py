@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 MAX_WORD = 128 * 1024 - 1
 """Bytes of one word that Linux passes to a program: ``MAX_ARG_STRLEN`` less the closing NUL (execve(2))."""
@@ -18,8 +18,11 @@ def quote(word: bytes) -> bytes:
     return b"'" + word + b"'"
 
 
-def quote_all(words: Iterable[bytes]) -> bytes:
+def quote_all(words: Sequence[bytes]) -> bytes:
     """The words quoted and separated by blanks."""
+    text = b"\0".join(words)
+    if text and text.count(b"\0") == len(words) - 1:  # all at once: every command comes this way
+        return quote(text).replace(b"\0", b"' '")
     return b" ".join([quote(word) for word in words])
 
 

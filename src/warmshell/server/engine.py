@@ -236,7 +236,7 @@ class Engine:
         self.unwatch()
         left = [b"", b""]
         for index in range(outputs):
-            data, held = self._pipes[index].drain()
+            data, held = self._pipes[index].drain(alone=outputs == 1)  # then it was a builtin
             left[index] = data + _beyond(self._pipes[index].fd, len(data)) if held else data
             if held:
                 self._renew(index)

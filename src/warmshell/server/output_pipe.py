@@ -25,8 +25,12 @@ class OutputPipe:
         os.close(writer)
         self.path = pipes.proc_fd(os.getpid(), self.fd)
 
-    def drain(self) -> tuple[bytes, bool]:
-        """What is in the pipe after the command has ended, and whether anybody can still write to it."""
+    def drain(self, *, alone: bool = False) -> tuple[bytes, bool]:
+        """What is in the pipe after the command has ended, and whether anybody can still write to it.
+
+        Args:
+            alone: whether the command cannot have started anybody who does.
+        """
         data = b""
         try:
             while True:
@@ -34,6 +38,8 @@ class OutputPipe:
                 if not piece:
                     return data, False
                 data = data + piece if data else piece
+                if alone and len(piece) < _READ:  # the pipe is empty now, which need not be seen once more
+                    return data, False
                 if len(data) > _CAPACITY:  # more than the command can have left: a background child goes on writing
                     return data, True
         except BlockingIOError:
