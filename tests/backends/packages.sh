@@ -41,6 +41,9 @@ missing() {
     done
 }
 
+# Compose is fetched here once, so that no test has to wait for it.
+compose() { timeout 180 "$(dirname "$0")/compose.sh" plugin 2>&1 >/dev/null | while read -r why; do say "$why"; done; }
+
 report() {
     missing | while IFS=: read -r program package purpose; do
         say "not here, so its tests are skipped: $program ($purpose; Debian package $package)"
@@ -85,5 +88,8 @@ install() {
     [ -z "${policy:-}" ] || $become rm -f /usr/sbin/policy-rc.d
 }
 
-[ "${1:-}" = --report ] || install
+if [ "${1:-}" != --report ]; then
+    install
+    compose
+fi
 report

@@ -47,6 +47,22 @@ class Docker:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    @staticmethod
+    def plugin() -> str | None:
+        """The directory that DOCKER_CONFIG has to name so that there is ``docker compose``; ``None``: any does.
+
+        Raises:
+            NotHere: there is no Compose, and the text says why.
+        """
+        done = subprocess.run(
+            [SCRIPT.with_name("compose.sh"), "plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        if done.returncode == 3:
+            raise NotHere(done.stderr.strip())
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip() or None
+
     def start(self, image: str, *options: str) -> str:
         """A container that runs until it is removed; its name."""
         return self.ask("run", "--detach", "--network=none", *options, image, "sleep", "1000000")[:12]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
 from warmshell.connector.base import Member
+from warmshell.connector.docker_daemon import Daemon, hint, said, this_client
 from warmshell.connector.docker_words import (
-    LABEL,
     DockerOptions,
     base_words,
     exec_wrap,
@@ -23,7 +22,6 @@ from warmshell.connector.docker_words import (
 from warmshell.connector.wrapped import WrappedPlace
 from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import ConnectError, LocationError, WarmshellError
-from warmshell.guardian import tree
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
@@ -31,9 +29,8 @@ if TYPE_CHECKING:
     from warmshell.process import Process
 
 _END_SECONDS = 10.0  # for a container to end with its input
-_ASK_SECONDS = 60.0
 _PAUSE = 0.2  # seconds between two looks at a container that tells nothing by itself
-_SAID = 600  # bytes of docker's complaint that are passed on
+_HEARD = 600  # bytes in which a container's greeting is looked for
 
 
 class Container:
@@ -84,7 +81,7 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
             return
         if external:
             raise LocationError(f"{self.deployment_name}: an external deployment names its containers")
-        await self._sweep(location)
+        await self._daemon(location).sweep()
         try:
             async with asyncio.timeout(self.options.deployTimeout):
                 await asyncio.gather(*[self._launch(location, name) for name in self._names()])
@@ -113,7 +110,7 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
 
     async def _launch(self, location: Location, name: str) -> None:
         hello = secrets.token_hex(8)
-        words = run_words(self.options, name, _this_client(), hello)
+        words = run_words(self.options, name, this_client(), hello)
         process = await location.place.open(Command(words, env=run_environment(self.options)))
         self._started.append(Container(name, process))
         if self.options.command is None:
@@ -123,12 +120,12 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
 
     async def _said(self, process: Process, hello: str, words: Sequence[str]) -> None:
         """Wait until the container greets; docker says why it does not."""
-        said = b""
-        while hello.encode() not in said:
+        heard = b""
+        while hello.encode() not in heard:
             data = await process.stdout.receive()
             if not data:
                 raise await self._not_started(process, words)
-            said = (said + data)[-_SAID:]
+            heard = (heard + data)[-_HEARD:]
 
     async def _runs(self, location: Location, name: str, process: Process, words: Sequence[str]) -> None:
         """Wait until a container that greets nobody runs."""
@@ -144,10 +141,10 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
     async def _not_started(self, process: Process, words: Sequence[str]) -> ConnectError:
         status = await process.wait()
         await process.stderr.settled()
-        said = process.stderr.rest().decode("utf-8", "replace").strip()[-_SAID:]
+        text = said(process.stderr.rest())
         return ConnectError(
-            f"no container could be started (status {status}): {said or 'without a word'}",
-            command=" ".join(words[:8]) + " …", location=self.deployment_name, hint=_hint(said),
+            f"no container could be started (status {status}): {text or 'without a word'}",
+            command=" ".join(words[:8]) + " …", location=self.deployment_name, hint=hint(text),
         )  # fmt: skip
 
     async def _end_all(self) -> None:
@@ -169,21 +166,23 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
                         await process.wait()
                         return
             location = await self.connector.location(await self.one_around())
-            await location.run([*base_words(self.options), "rm", "--force", container.name], timeout=_ASK_SECONDS)
+            await self._daemon(location).run("rm", "--force", container.name)
         finally:
             await process.aclose()
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
+    def _daemon(self, location: Location) -> Daemon:
+        return Daemon(location, base_words(self.options), self.deployment_name)
+
     async def _inspect(self, location: Location, name: str, template: str) -> str | None:
-        words = [*base_words(self.options), "inspect", "--type=container", f"--format={template}", "--", name]
-        result = await location.run(words, timeout=_ASK_SECONDS)
+        daemon = self._daemon(location)
+        result = await daemon.run("inspect", "--type=container", f"--format={template}", "--", name)
         if result.ok:
             return result.text.strip()
-        said = result.stderr.decode("utf-8", "replace").strip()[-_SAID:]
-        if "no such" in said.lower():
+        if b"no such" in result.stderr.lower():
             return None
-        raise ConnectError(f"docker does not answer: {said}", location=self.deployment_name, hint=_hint(said))
+        raise daemon.silent(result)
 
     async def _is_running(self, location: Location, name: str) -> bool:
         return await self._inspect(location, name, "{{.State.Running}}") == "true"
@@ -196,17 +195,6 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
         if state != "running":
             raise ConnectError(f"the container {name!r} does not run: it is {state}", location=self.deployment_name,
                                hint=f"`{self.options.program} start {name}` starts it")  # fmt: skip
-
-    async def _sweep(self, location: Location) -> None:
-        """Remove what clients of this machine that have ended left behind, because their daemon was lost too."""
-        words = [*base_words(self.options), "ps", "--all", f"--filter=label={LABEL}"]
-        listed = await location.run([*words, f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'], timeout=_ASK_SECONDS)
-        if not listed.ok:
-            said = listed.stderr.decode("utf-8", "replace").strip()[-_SAID:]
-            raise ConnectError(f"docker does not answer: {said}", location=self.deployment_name, hint=_hint(said))
-        dead = [line.split()[0] for line in listed.text.splitlines() if _is_dead(line.partition(" ")[2].strip())]
-        if dead:
-            await location.run([*base_words(self.options), "rm", "--force", *dead], timeout=_ASK_SECONDS)
 
     # -- locations --------------------------------------------------------------------------------------------------
 
@@ -235,40 +223,3 @@ class PodmanConnector(DockerConnector):
 
     def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
         super().__init__(deployment_name, config_dir, **{"program": "podman", **options})
-
-
-def _hint(said: str) -> str | None:
-    """What to do about docker's commonest complaints."""
-    low = said.lower()
-    if "permission denied" in low and ("socket" in low or "daemon" in low):
-        return "this account may not use the daemon's socket: add it to the group that owns it, or use podman"
-    if "cannot connect to the docker daemon" in low or "connection refused" in low:
-        return "start the daemon, or say where it is: host, or DOCKER_HOST"
-    if "no such image" in low or "unable to find image" in low or "not found" in low or "pull access denied" in low:
-        return "check the image's name, and whether this machine can pull it"
-    if "is already in use" in low:
-        return "another container has this name"
-    return None
-
-
-def _this_client() -> str:
-    """Tells this process from all others that this machine ever had."""
-    me = tree.process(os.getpid())
-    return f"{_boot()}:{os.getpid()}:{me.started if me is not None else 0}"
-
-
-def _is_dead(label: str) -> bool:
-    """Whether a label's client was one of this machine that has ended."""
-    boot, _, rest = label.partition(":")
-    pid, _, started = rest.partition(":")
-    if boot != _boot() or not pid.isdigit() or not started.isdigit():
-        return False
-    return not tree.is_alive(int(pid), int(started))
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"

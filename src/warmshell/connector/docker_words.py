@@ -207,7 +207,24 @@ class RunOptions(InsideOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DockerOptions(RunOptions):
+class DaemonOptions(InsideOptions):
+    """Where a daemon is, and by which program it is asked.
+
+    Attributes:
+        program: docker, podman, or what takes the same words
+        host: the daemon's socket, instead of that of DOCKER_HOST
+        context: the context to use
+        deployTimeout: seconds that starting may take, pulling images included
+    """
+
+    program: str = "docker"
+    host: str | None = None
+    context: str | None = None
+    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerOptions(DaemonOptions, RunOptions):
     """Containers of Docker or Podman: made from an image, or those that run already.
 
     Attributes:
@@ -217,10 +234,6 @@ class DockerOptions(RunOptions):
         command: what they run instead of waiting for the client's end; such a one outlives a client that is killed
             until another sweeps
         containers: names or ids of running containers to use instead
-        program: docker, podman, or what takes the same words
-        host: the daemon's socket, instead of that of DOCKER_HOST
-        context: the context to use
-        deployTimeout: seconds that starting them may take, pulling the image included
     """
 
     image: str | None = None
@@ -228,10 +241,6 @@ class DockerOptions(RunOptions):
     name: str | None = None
     command: Words | None = None
     containers: list[str] | None = None
-    program: str = "docker"
-    host: str | None = None
-    context: str | None = None
-    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
 
 
 _RUN = {field.name for field in fields(RunOptions)} - {field.name for field in fields(InsideOptions)}
@@ -264,7 +273,7 @@ def run_environment(options: RunOptions) -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals}
 
 
-def base_words(options: DockerOptions) -> list[str]:
+def base_words(options: DaemonOptions) -> list[str]:
     """What every call begins with."""
     words = [options.program]
     if options.host is not None:
@@ -295,10 +304,15 @@ def run_words(options: DockerOptions, name: str, label: str, hello: str) -> list
 
 def exec_wrap(options: DockerOptions, container: str) -> Callable[[Sequence[bytes]], list[bytes]]:
     """What makes the words that run others inside of a container."""
-    words = [*base_words(options), "exec", "--interactive"]
+    own: list[str] = []
     for name in _INSIDE if options.containers is not None else ():
         value = getattr(options, name)
         if value is not None and value is not False:
-            words.append(flag(name) if value is True else f"{flag(name)}={value}")
-    start = [os.fsencode(word) for word in [*words, container]]
+            own.append(flag(name) if value is True else f"{flag(name)}={value}")
+    return exec_by(base_words(options), container, own)
+
+
+def exec_by(base: Sequence[str], container: str, own: Sequence[str] = ()) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """The same by what every call begins with, with options of its own."""
+    start = [os.fsencode(word) for word in [*base, "exec", "--interactive", *own, container]]
     return lambda inside: [*start, *inside]

@@ -21,6 +21,7 @@ _OWN = {
     "command": "warmshell.connector.command:CommandConnector",
     "docker": "warmshell.connector.docker:DockerConnector",
     "podman": "warmshell.connector.docker:PodmanConnector",
+    "docker-compose": "warmshell.connector.compose:ComposeConnector",
     "occam": "warmshell.connector.occam:OccamConnector",
 }
 
