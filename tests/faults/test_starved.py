@@ -49,15 +49,19 @@ def test_no_more_descriptors(framing: str) -> None:
     client.nothing_left()
 
 
-def test_few_descriptors_are_fewer_shells() -> None:
-    """What cannot have a shell of its own waits for one that is busy."""
-    body = """
+@pytest.mark.parametrize(
+    ("first", "room"), [("true", 20), (None, 20), (None, 12), (None, 11), (None, 9)],
+    ids=["one-is-there", "all-at-once", "two-of-all-at-once", "hardly-one", "one-of-all-at-once"],
+)  # fmt: skip
+def test_few_descriptors_are_fewer_shells(first: str | None, room: int) -> None:
+    """What cannot have a shell of its own waits for one that is busy, or that starts."""
+    body = f"""
     import resource
 
     async def main():
         async with warmshell.connect("local:", shells=50) as node:
-            await node.run("true")
-            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, 4096))
+            await node.run("true") if {first!r} else None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + {room}, 4096))
             runs = [node.run(["sh", "-c", "read line; echo $line"], stdin=b"%d\\n" % n) for n in range(40)]
             assert [int(result.stdout) for result in await asyncio.gather(*runs)] == list(range(40))
             say("fewer" if node.statistics().started < 40 else "as many")

@@ -106,14 +106,14 @@ class Shells:
                 return lane
 
     async def _grow(self) -> Lane | None:
-        """One more shell; none if there is no room for it now, and a busy one will be given back."""
+        """One more shell; none if there is no room for it now, and another one will be given back."""
         self._starting += 1
         try:
             lane = await self._start()
         except BaseException as error:
             self._starting -= 1
-            # Others who wait would only find the same: they get what is given back.
-            if self._busy and _is_full(error) and not self.closed:
+            # Others who wait would only find the same: they get what is given back, or the error of the last to start.
+            if (self._busy or self._starting) and _is_full(error) and not self.closed:
                 return None
             self._wake(None)
             raise
