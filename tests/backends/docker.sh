@@ -12,6 +12,8 @@ set -euo pipefail
 LAB=${DOCKERLAB:-${TMPDIR:-/tmp}/warmshell-dockerlab}
 export DOCKER_HOST=unix://$LAB/docker.sock
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck source=tests/backends/images.sh
+. "$(dirname "$0")/images.sh"
 
 need() {
     for program in dockerd docker busybox; do
@@ -48,42 +50,15 @@ launch() {
 }
 
 busybox_image() {
-    local root=$LAB/busybox
-    mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,usr/bin}
-    chmod 1777 "$root/tmp"
-    cp "$(command -v busybox)" "$root/bin/busybox"
-    { ldd "$root/bin/busybox" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
-        cp -L --parents "$library" "$root/" # none, if it is linked statically
-    done || true
-    for applet in $(busybox --list); do
-        [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
-    done
-    echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-    echo 'root:x:0:' >"$root/etc/group"
-    tar -C "$root" -c . | docker import -c 'ENV PATH=/bin:/usr/bin' -c 'CMD ["/bin/sh"]' - warm/busybox:1 >/dev/null
-    rm -rf "$root"
+    busybox_tree "$LAB/busybox"
+    tar -C "$LAB/busybox" -c . | docker import -c 'ENV PATH=/bin:/usr/bin' -c 'CMD ["/bin/sh"]' - warm/busybox:1 >/dev/null
+    rm -rf "$LAB/busybox"
 }
 
-# The machine's own Python, shells and tools with the libraries that they ask for.
 python_image() {
-    local root=$LAB/python tool
-    mkdir -p "$root"/{etc,tmp,root,proc,sys,dev,run,usr/bin,usr/lib,usr/lib64}
-    chmod 1777 "$root/tmp"
-    for name in bin lib lib64; do ln -s "usr/$name" "$root/$name"; done
-    for tool in python3 dash bash tar gzip setsid awk $(dpkg-query -L coreutils findutils grep sed procps 2>/dev/null |
-        sed -n 's|^\(/usr\)\{0,1\}/bin/||p'); do
-        [ -x "/usr/bin/$tool" ] || continue
-        cp -L "/usr/bin/$tool" "$root/usr/bin/$tool"
-        ldd "/usr/bin/$tool" 2>/dev/null | grep -o '/[^ ]*' || true
-    done | sort -u | while read -r library; do cp -L --parents "$library" "$root/"; done
-    ln -s dash "$root/usr/bin/sh"
-    cp -a --parents "$(/usr/bin/python3 -c 'import os; print(os.path.dirname(os.__file__))')" "$root/"
-    rm -rf "$root"/usr/lib/python3*/{test,idlelib,ensurepip,lib2to3,config-*,dist-packages,site-packages}
-    find "$root" -name __pycache__ -type d -prune -exec rm -rf {} +
-    echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-    echo 'root:x:0:' >"$root/etc/group"
-    tar -C "$root" -c . | docker import -c 'ENV PATH=/usr/bin' -c 'CMD ["/bin/sh"]' - warm/python:1 >/dev/null
-    rm -rf "$root"
+    python_tree "$LAB/python"
+    tar -C "$LAB/python" -c . | docker import -c 'ENV PATH=/usr/bin' -c 'CMD ["/bin/sh"]' - warm/python:1 >/dev/null
+    rm -rf "$LAB/python"
 }
 
 smoke() {

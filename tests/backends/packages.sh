@@ -27,6 +27,8 @@ bwrap:bubblewrap:tests of locations inside of others
 ip:iproute2:tests over a slow link
 perl:perl-base:tests of SSH hosts (accounts with a password)
 tcsh:tcsh:tests of SSH hosts (a login shell that is no POSIX shell)
+patchelf:patchelf:tests of Apptainer
+mksquashfs:squashfs-tools:tests of Apptainer
 dockerd:docker.io:tests of containers
 docker:docker.io:tests of containers
 '

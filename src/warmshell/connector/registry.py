@@ -52,6 +52,12 @@ _CONTAINER: dict[str, Callable[[str], Any]] = {
     "connectTimeout": float,
 }  # fmt: skip
 
+_SINGULARITY: dict[str, Callable[[str], Any]] = {
+    "bind": _text, "home": _text, "program": _text, "cleanenv": _truth, "contain": _truth, "containall": _truth,
+    "fakeroot": _truth, "nv": _truth, "rocm": _truth, "writable": _truth, "writableTmpfs": _truth, "server": _truth,
+    "cwd": _text, "connectTimeout": float,
+}  # fmt: skip
+
 
 def _local(url: str, options: dict[str, Any]) -> Place:
     from warmshell.connector.local import LocalPlace
@@ -82,11 +88,20 @@ def _container(url: str, options: dict[str, Any]) -> Place:
     return make(url, {**own, "shell": options.get("shell", "sh")})
 
 
+def _singularity(url: str, options: dict[str, Any]) -> Place:
+    from warmshell.connector.singularity_url import make
+
+    own = {name: options.pop(name) for name in list(options) if name in _SINGULARITY}
+    return make(url, {**own, "shell": options.get("shell", "sh")})
+
+
 _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Callable[[str], Any]]]] = {
     "local": (_local, _LOCAL),
     "ssh": (_ssh, _SSH),
     "docker": (_container, _CONTAINER),
     "podman": (_container, _CONTAINER),
+    "singularity": (_singularity, _SINGULARITY),
+    "apptainer": (_singularity, _SINGULARITY),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from warmshell.command import Command
@@ -79,16 +79,18 @@ class WrappedPlace(FarPlace):
         server: whether to use the session server where there is a Python.
         cwd: where commands run by default.
         connect_timeout: seconds within which a shell inside has to answer.
+        env: variables for the program.
     """
 
     def __init__(
         self, name: str, around: Around, wrap: Wrap, *, shell: str = "sh", server: bool = True, cwd: str | None = None,
-        connect_timeout: float = CONNECT_TIMEOUT,
+        connect_timeout: float = CONNECT_TIMEOUT, env: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, shell=shell, server=server, cwd=cwd)
         self._around = around
         self._wrap = wrap
         self._connect_timeout = connect_timeout
+        self._env = dict(env or {})
         self._inner: Place | None = None
         self._world = self._files = b""
         self._same_files: bool | None = None
@@ -115,7 +117,7 @@ class WrappedPlace(FarPlace):
         token = secrets.token_hex(8)
         words = self._wrap([b"sh", b"-c", reader_text(token).encode()])
         try:
-            process = await self._inner.open(Command(words))
+            process = await self._inner.open(Command(words, env=self._env or None))
         except ProgramNotFound as error:
             program = os.fsdecode(words[0])
             raise ConnectError(f"there is no program {program!r} at {self._inner.name}", location=self.name) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -129,20 +129,21 @@ class ConnectorWrapper(Connector, Generic[OptionsT]):
             service=member.service, slots=member.slots or 1, local=member.local, wraps=member.wraps,
         )  # fmt: skip
 
-    def inside(self, name: str, around: str, wrap: Wrap) -> WrappedPlace:
+    def inside(self, name: str, around: str, wrap: Wrap, env: Mapping[str, str] | None = None) -> WrappedPlace:
         """What reaches one location that a program leads into.
 
         Args:
             name: the location's name.
             around: the name of the one that the program is at.
             wrap: makes the program's words.
+            env: variables for the program.
         """
         options = self.options
         if not isinstance(options, InsideOptions):
-            return WrappedPlace(name, Through(self.connector, around), wrap, shell=options.shell)
+            return WrappedPlace(name, Through(self.connector, around), wrap, shell=options.shell, env=env)
         return WrappedPlace(
             name, Through(self.connector, around), wrap, shell=options.shell, server=options.server, cwd=options.cwd,
-            connect_timeout=options.connectTimeout,
+            connect_timeout=options.connectTimeout, env=env,
         )  # fmt: skip
 
     async def act(self, member: Member, what: str | Sequence[str], doing: str, seconds: float = ACT_SECONDS) -> Result:

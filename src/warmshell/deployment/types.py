@@ -22,6 +22,8 @@ _OWN = {
     "docker": "warmshell.connector.docker:DockerConnector",
     "podman": "warmshell.connector.docker:PodmanConnector",
     "docker-compose": "warmshell.connector.compose:ComposeConnector",
+    "singularity": "warmshell.connector.singularity:SingularityConnector",
+    "apptainer": "warmshell.connector.singularity:ApptainerConnector",
     "occam": "warmshell.connector.occam:OccamConnector",
 }
 
