@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
 from warmshell.connector.base import Member
-from warmshell.connector.claim import is_dead, short, this_client
+from warmshell.connector.owner import is_dead, this_client
 from warmshell.connector.singularity_words import (
     STOP_SECONDS,
     SingularityOptions,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 10.0  # for an instance that is killed
 _ASK_SECONDS = 60.0
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Instance:
@@ -139,7 +138,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
 
     def _names(self) -> list[str]:
         options = self.options
-        name = options.instanceName or f"warm-{short(this_client()).replace(':', '.')}-{secrets.token_hex(4)}"
+        name = options.instanceName or f"warm-{this_client('.', short=True)}-{secrets.token_hex(4)}"
         return [name] if options.count == 1 else [f"{name}-{number}" for number in range(1, options.count + 1)]
 
     def _image(self) -> str:
@@ -219,7 +218,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
 
     async def _sweep(self, location: Location) -> None:
         """End what clients of this machine that have ended left behind, because their guards were lost too."""
-        dead = [name for name in await self._running(location) if is_dead(_claim(name))]
+        dead = [name for name in await self._running(location) if is_dead(_owner(name), ".")]
         for name in dead:
             await location.run([self._program, "instance", "stop", "--force", name], timeout=_ASK_SECONDS)
 
@@ -263,10 +262,10 @@ def _names_in(listed: str) -> list[str] | None:
         return None
 
 
-def _claim(name: str) -> str:
+def _owner(name: str) -> str:
     """Whose an instance is, from its name."""
-    found = re.fullmatch(r"warm-(.+)\.([0-9]+)\.([0-9]+)-[0-9a-f]{8}(-[0-9]+)?", name)
-    return ":".join(found.groups()[:3]) if found is not None else ""
+    found = re.fullmatch(r"warm-(.+\.[0-9]+\.[0-9]+)-[0-9a-f]{8}(-[0-9]+)?", name)
+    return found[1] if found is not None else ""
 
 
 def _hint(said: str) -> str | None:
