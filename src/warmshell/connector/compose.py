@@ -22,8 +22,9 @@ from warmshell.connector.compose_words import (
     project,
     up_words,
 )
-from warmshell.connector.docker_daemon import ASK_SECONDS, Daemon, hint, said, this_client
+from warmshell.connector.docker_daemon import ASK_SECONDS, Daemon, hint, said
 from warmshell.connector.docker_words import exec_by
+from warmshell.connector.owner import this_client
 from warmshell.connector.wrapped import WrappedPlace
 from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import CommandTimeout, ConnectError, LocationError, WarmshellError

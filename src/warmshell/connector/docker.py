@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
 from warmshell.connector.base import Member
-from warmshell.connector.docker_daemon import Daemon, hint, said, this_client
+from warmshell.connector.docker_daemon import Daemon, hint, said
 from warmshell.connector.docker_words import (
     DockerOptions,
     base_words,
@@ -19,6 +19,7 @@ from warmshell.connector.docker_words import (
     run_environment,
     run_words,
 )
+from warmshell.connector.owner import this_client
 from warmshell.connector.wrapped import WrappedPlace
 from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import ConnectError, LocationError, WarmshellError

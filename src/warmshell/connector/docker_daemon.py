@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from warmshell.connector.docker_words import LABEL
+from warmshell.connector.owner import is_dead
 from warmshell.errors import CommandTimeout, ConnectError
-from warmshell.guardian import tree
 
 if TYPE_CHECKING:
     from warmshell.command import Result
@@ -37,11 +36,7 @@ class Owned:
     @property
     def is_left_behind(self) -> bool:
         """Whether its client was one of this machine that has ended."""
-        boot, _, rest = self.client.partition(":")
-        pid, _, started = rest.partition(":")
-        if boot != _boot() or not pid.isdigit() or not started.isdigit():
-            return False
-        return not tree.is_alive(int(pid), int(started))
+        return is_dead(self.client)
 
 
 class Daemon:
@@ -129,17 +124,3 @@ def hint(text: str) -> str | None:
     if "is already in use" in low:
         return "another container has this name"
     return None
-
-
-def this_client() -> str:
-    """Tells this process from all others that this machine ever had."""
-    me = tree.process(os.getpid())
-    return f"{_boot()}:{os.getpid()}:{me.started if me is not None else 0}"
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
