@@ -62,6 +62,10 @@ async def test_those_that_run_are_left_running(docker: Docker) -> None:
         async with docker.connector(containers=[name]) as connector:
             assert list(await connector.get_available_locations()) == [name]
             assert (await connector.run(name, "echo in", capture_output=True)).text == "in\n"
+        streamflow = docker.connector(image="warm/busybox:1", containerId=name)  # as StreamFlow writes it
+        await streamflow.deploy(external=True)
+        assert list(await streamflow.get_available_locations()) == [name]
+        await streamflow.undeploy(external=True)
         assert docker.ask("inspect", "--format={{.State.Running}}", name) == "true"
     finally:
         docker.remove(name)
@@ -188,9 +192,19 @@ def test_every_option_is_a_flag_that_docker_knows(docker: Docker) -> None:
 
 def test_words() -> None:
     options = DockerOptions(
-        image="i", capAdd=["A", "B"], cpus=1.5, init=True, privileged=False, env=["X=1"], context="c"
+        image="i",
+        capAdd=["A", "B"],
+        cpus=1.5,
+        init=True,
+        privileged=False,
+        env=["X=1"],
+        context="c",
+        memory=1000,
+        sigProxy=False,
+        logOpt=["a=b"],
     )
-    assert run_flags(options) == ["--cap-add=A", "--cap-add=B", "--cpus=1.5", "--env=X", "--init", "--rm"]
+    assert run_flags(options) == ["--cap-add=A", "--cap-add=B", "--cpus=1.5", "--env=X", "--init", "--log-opt=a=b", "--memory=1000", "--rm",
+                                  "--sig-proxy=false"]  # fmt: skip
     assert run_words(options, "n", "l", "h")[:6] == ["docker", "--context", "c", "run", "--interactive", "--name=n"]
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from warmshell.deployment import types
@@ -173,43 +174,6 @@ def test_which_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 # -- schema ------------------------------------------------------------------------------------------------------------
 
 
-def accepts(schema: dict[str, Any], whole: dict[str, Any], value: Any) -> bool:
-    """Whether a value fits a schema, as far as ours use JSON Schema."""
-    if "$ref" in schema:
-        return accepts(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole, value)
-    if "anyOf" in schema:
-        return any(accepts(each, whole, value) for each in schema["anyOf"])
-    kinds = {"string": str, "integer": int, "number": int | float, "boolean": bool, "null": type(None), "array": list,
-             "object": dict}  # fmt: skip
-    if "type" in schema and (
-        not isinstance(value, kinds[schema["type"]]) or (isinstance(value, bool) != (schema["type"] == "boolean"))
-    ):
-        return False
-    if "enum" in schema and value not in schema["enum"]:
-        return False
-    if isinstance(value, int | float) and (
-        value < schema.get("minimum", value) or ("exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"])
-    ):
-        return False
-    if isinstance(value, list):
-        return all(accepts(schema.get("items", {}), whole, item) for item in value)
-    return not isinstance(value, dict) or _accepts_object(schema, whole, value)
-
-
-def _accepts_object(schema: dict[str, Any], whole: dict[str, Any], value: dict[str, Any]) -> bool:
-    properties, more = schema.get("properties", {}), schema.get("additionalProperties", {})
-    for key, item in value.items():
-        inner = properties.get(key, more)
-        if inner is False or not accepts(inner, whole, item):
-            return False
-    for each in schema.get("allOf", []):
-        if _accepts_object(each["if"], whole, value) and not _accepts_object(each["then"], whole, value):
-            return False
-    if "const" in properties.get("type", {}) and value.get("type") != properties["type"]["const"]:
-        return False
-    return all(name in value for name in schema.get("required", []))
-
-
 @pytest.mark.parametrize(
     ("entry", "right"),
     [
@@ -232,8 +196,16 @@ def _accepts_object(schema: dict[str, Any], whole: dict[str, Any], value: dict[s
 def test_schema_and_checks_agree(entry: dict[str, Any], right: bool):
     whole = json.loads(json.dumps(file_schema()))
     document = {"deployments": {"a": entry, "x": {"type": "local"}}, "workflows": {}}
-    assert accepts(whole, whole, document) is right
+    assert jsonschema.Draft202012Validator(whole).is_valid(document) is right
     assert (DeploymentFile("f", json.dumps(document)).check() == []) is right
+
+
+def test_schema_is_one():
+    whole = json.loads(json.dumps(file_schema()))
+    assert whole["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$id"]
+    jsonschema.Draft202012Validator.check_schema(whole)
+    with pytest.raises(jsonschema.SchemaError):  # that it can tell
+        jsonschema.Draft202012Validator.check_schema({**whole, "type": "objekt"})
 
 
 def test_each_option_is_explained():

@@ -173,8 +173,12 @@ def test_held_deployments_are_used_as_they_are(warm: Cli, place: Path):
     entries = {entry["name"]: entry for entry in map(json.loads, warm.output("status", "--json").splitlines())}
     assert [entries["two"]["wraps"], entries["two"]["state"]] == ["inside", "deployed"]
     assert [location["name"] for location in entries["two"]["locations"]] == ["a", "b"]
-    [inner] = entries["inside"]["locations"]
-    assert inner["state"] == "connected" or inner["name"] == "inside"
+    for name, framing in (("here", "pipes"), ("inside", "server")):  # with and without a session server
+        [used] = entries[name]["locations"]
+        assert (used["state"], used["framing"], used["shells"]["busy"]) == ("connected", framing, 0)
+        assert len(used["load"]) == 3
+        assert ("subshells" in used) == (framing == "server")
+        assert any(f"{used['name']}: {framing}; shells: 0 busy" in line and "; load " in line for line in lines)
     assert warm.output("undeploy", "two") == b""
     assert log(place) == ["up"]
     assert warm.output("undeploy") == b""
@@ -245,6 +249,22 @@ def test_status_of_what_nobody_holds(warm: Cli, place: Path):
     assert (done.returncode, done.stdout.decode()) == (
         1, "a (?): wrong: warmshell.yaml:1:25: deployments.a.type: there is no type 'locl'; is it 'local'?\n"
     )  # fmt: skip
+
+
+def test_status_tells_which_locations_are_away_and_why(warm: Cli, place: Path):
+    (place / "warmshell.yaml").write_text(
+        "deployments: {a: {type: command, config: {exec: 'false'}}, b: {type: local}}"
+    )
+    assert warm.output("deploy", "-b") == b"deployed: a, b\n"
+    try:
+        done = warm("status")
+        assert done.returncode == 1
+        top, away, other, here = done.stdout.decode().splitlines()
+        assert (top, away) == ("a (command): deployed", "└─ a: away: 'false' starts no shell (status 1)")
+        assert other == "b (local): deployed"
+        assert here.startswith("└─ local: pipes; shells: ")
+    finally:
+        assert warm.output("undeploy") == b""
 
 
 def test_validate_and_schema(warm: Cli, place: Path):

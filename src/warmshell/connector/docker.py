@@ -65,23 +65,31 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
 
     def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
         super().__init__(deployment_name, config_dir, **options)
-        if (self.options.image is None) == (self.options.containers is None):
+        given = self.options
+        sources = [given.image or given.containerId, given.containers]
+        if sources.count(None) != 1:
             raise LocationError(
                 f"{deployment_name}: give either image, to make containers from, or containers, which run already"
             )
         self._started: list[Container] = []
+        self._found: list[str] = []
 
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, external: bool) -> None:
         await super().bring_up(external)
         location = await self.connector.location(await self.one_around())
-        if self.options.containers is not None:
-            for name in self.options.containers:
+        named = [self.options.containerId] if external and self.options.containerId is not None else None
+        running = self.options.containers or named
+        if running is not None:
+            for name in running:
                 await self._check_running(location, name)
+            self._found = list(running)
             return
-        if external:
-            raise LocationError(f"{self.deployment_name}: an external deployment names its containers")
+        if external or self.options.image is None:
+            raise LocationError(
+                f"{self.deployment_name}: an external deployment names its containers, and only that has a containerId"
+            )
         await self._daemon(location).sweep()
         try:
             async with asyncio.timeout(self.options.deployTimeout):
@@ -96,13 +104,16 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
             raise
 
     async def take_down(self, external: bool) -> None:
+        self._found = []
         try:
             await self._end_all()
         finally:
             await super().take_down(external)
 
     def held(self) -> dict[str, Any]:
-        return {"image": None, "containers": [each.name for each in self._started]} if self._started else {}
+        if not self._started:
+            return {}
+        return {"image": None, "containerId": None, "containers": [each.name for each in self._started]}
 
     def _names(self) -> list[str]:
         options = self.options
@@ -203,14 +214,14 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
         if service is not None:
             raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a container has none")
         around = await self.one_around()
-        names = self.options.containers or [container.name for container in self._started]
+        names = self._found or [container.name for container in self._started]
         return [
             Member(name, functools.partial(self._place, name, around.name), hostname=name, wraps=self.seen(around))
             for name in names
         ]
 
     def _place(self, name: str, around: str) -> WrappedPlace:
-        return self.inside(name, around, exec_wrap(self.options, name))
+        return self.inside(name, around, exec_wrap(self.options, name, ours=not self._found))
 
 
 class PodmanConnector(DockerConnector):

@@ -23,6 +23,6 @@ def make(url: str, options: dict[str, Any]) -> WrappedPlace:
     inside = {key: options[key] for key in ("host", "context", "user", "workdir") if key in options}
     given = DockerOptions(containers=[name], program=scheme, **inside)
     return WrappedPlace(
-        name, Here(), exec_wrap(given, name), shell=options["shell"], server=options.get("server", True),
+        name, Here(), exec_wrap(given, name, ours=False), shell=options["shell"], server=options.get("server", True),
         cwd=options.get("cwd"), connect_timeout=options.get("connectTimeout", CONNECT_TIMEOUT),
     )  # fmt: skip

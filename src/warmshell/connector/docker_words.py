@@ -19,6 +19,8 @@ _KEEPER = 'trap "exit 143" TERM; exec 3<&0; echo "$1"; cat <&3 >/dev/null & exec
 
 Flag = Annotated[bool, "flag"]
 Texts = list[str]
+Values = list[str | int]
+Size = str | int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +39,13 @@ class RunOptions(InsideOptions):
         cidfile: a file that gets its id
         cpuPeriod: period of the CPU quota in microseconds
         cpuQuota: CPU time in each period in microseconds
-        cpuRtPeriod: period of real-time CPU time in microseconds
-        cpuRtRuntime: real-time CPU time in each period in microseconds
+        cpuRTPeriod: period of real-time CPU time in microseconds
+        cpuRTRuntime: real-time CPU time in each period in microseconds
         cpuShares: relative share of CPU time
         cpus: CPUs that it may use, such as 1.5
         cpusetCpus: which CPUs, such as 0-2
         cpusetMems: which memory nodes
+        detachKeys: keys that leave a container that is attached to
         device: devices of the host to pass in
         deviceCgroupRule: rules for devices
         deviceReadBps: limits of bytes read per second, DEVICE:RATE
@@ -51,7 +54,7 @@ class RunOptions(InsideOptions):
         deviceWriteIops: limits of writes per second
         disableContentTrust: do not verify the image
         dns: name servers
-        dnsOptions: options of the resolver
+        dnsOption: options of the resolver
         dnsSearch: domains that names are looked up in
         domainname: its NIS domain
         entrypoint: what the image starts with, instead of its own
@@ -77,7 +80,7 @@ class RunOptions(InsideOptions):
         link: links to other containers
         linkLocalIP: link-local addresses
         logDriver: where its log goes
-        logOpts: options of that
+        logOpt: options of that
         macAddress: its MAC address
         memory: limit of memory, such as 512m
         memoryReservation: memory that it is to be left when memory is short
@@ -97,10 +100,12 @@ class RunOptions(InsideOptions):
         publishAll: pass on all exposed ports
         pull: when to pull the image: always, missing or never
         readOnly: its root file system cannot be written
+        restart: when it is started again; with rm never
         rm: remove it when it has ended
         runtime: the runtime, such as nvidia
         securityOpt: security options
         shmSize: size of /dev/shm
+        sigProxy: pass on signals to it
         stopSignal: the signal that ends it
         stopTimeout: seconds until it is killed
         storageOpt: options of its storage
@@ -119,7 +124,7 @@ class RunOptions(InsideOptions):
     addHost: Texts | None = None  # noqa: N815 - docker's names, here and below
     annotation: Texts | None = None
     blkioWeight: int | None = None  # noqa: N815
-    blkioWeightDevice: Texts | None = None  # noqa: N815
+    blkioWeightDevice: Values | None = None  # noqa: N815
     capAdd: Texts | None = None  # noqa: N815
     capDrop: Texts | None = None  # noqa: N815
     cgroupParent: str | None = None  # noqa: N815
@@ -127,12 +132,13 @@ class RunOptions(InsideOptions):
     cidfile: str | None = None
     cpuPeriod: int | None = None  # noqa: N815
     cpuQuota: int | None = None  # noqa: N815
-    cpuRtPeriod: int | None = None  # noqa: N815
-    cpuRtRuntime: int | None = None  # noqa: N815
+    cpuRTPeriod: int | None = None  # noqa: N815
+    cpuRTRuntime: int | None = None  # noqa: N815
     cpuShares: int | None = None  # noqa: N815
     cpus: str | float | None = None
     cpusetCpus: str | None = None  # noqa: N815
     cpusetMems: str | None = None  # noqa: N815
+    detachKeys: str | None = None  # noqa: N815
     device: Texts | None = None
     deviceCgroupRule: Texts | None = None  # noqa: N815
     deviceReadBps: Texts | None = None  # noqa: N815
@@ -141,13 +147,13 @@ class RunOptions(InsideOptions):
     deviceWriteIops: Texts | None = None  # noqa: N815
     disableContentTrust: bool | None = None  # noqa: N815
     dns: Texts | None = None
-    dnsOptions: Texts | None = None  # noqa: N815
+    dnsOption: Texts | None = None  # noqa: N815
     dnsSearch: Texts | None = None  # noqa: N815
     domainname: str | None = None
     entrypoint: str | None = None
     env: Texts | None = None
     envFile: Texts | None = None  # noqa: N815
-    expose: Texts | None = None
+    expose: Values | None = None
     gpus: str | None = None
     groupAdd: Texts | None = None  # noqa: N815
     healthCmd: str | None = None  # noqa: N815
@@ -161,17 +167,17 @@ class RunOptions(InsideOptions):
     ip6: str | None = None
     ipc: str | None = None
     isolation: str | None = None
-    kernelMemory: str | None = None  # noqa: N815
+    kernelMemory: Size | None = None  # noqa: N815
     label: Texts | None = None
     labelFile: Texts | None = None  # noqa: N815
     link: Texts | None = None
     linkLocalIP: Texts | None = None  # noqa: N815
     logDriver: str | None = None  # noqa: N815
-    logOpts: Texts | None = None  # noqa: N815
+    logOpt: Texts | None = None  # noqa: N815
     macAddress: str | None = None  # noqa: N815
-    memory: str | None = None
-    memoryReservation: str | None = None  # noqa: N815
-    memorySwap: str | None = None  # noqa: N815
+    memory: Size | None = None
+    memoryReservation: Size | None = None  # noqa: N815
+    memorySwap: Size | None = None  # noqa: N815
     memorySwappiness: int | None = None  # noqa: N815
     mount: Texts | None = None
     network: Texts | str | None = None
@@ -183,14 +189,16 @@ class RunOptions(InsideOptions):
     pidsLimit: int | None = None  # noqa: N815
     platform: str | None = None
     privileged: bool | None = None
-    publish: Texts | None = None
+    publish: Values | None = None
     publishAll: bool | None = None  # noqa: N815
     pull: str | None = None
     readOnly: bool | None = None  # noqa: N815
+    restart: str | None = None
     rm: bool = True
     runtime: str | None = None
     securityOpt: Texts | None = None  # noqa: N815
-    shmSize: str | None = None  # noqa: N815
+    shmSize: Size | None = None  # noqa: N815
+    sigProxy: bool | None = None  # noqa: N815
     stopSignal: str | None = None  # noqa: N815
     stopTimeout: int | None = None  # noqa: N815
     storageOpt: Texts | None = None  # noqa: N815
@@ -234,6 +242,7 @@ class DockerOptions(DaemonOptions, RunOptions):
         command: what they run instead of waiting for the client's end; such a one outlives a client that is killed
             until another sweeps
         containers: names or ids of running containers to use instead
+        containerId: of an external deployment, the one that is used
     """
 
     image: str | None = None
@@ -241,10 +250,12 @@ class DockerOptions(DaemonOptions, RunOptions):
     name: str | None = None
     command: Words | None = None
     containers: list[str] | None = None
+    containerId: str | None = None  # noqa: N815
 
 
 _RUN = {field.name for field in fields(RunOptions)} - {field.name for field in fields(InsideOptions)}
-_NAMES = {"linkLocalIP": "link-local-ip", "dnsOptions": "dns-option", "logOpts": "log-opt"}
+_NAMES = {"linkLocalIP": "link-local-ip", "cpuRTPeriod": "cpu-rt-period", "cpuRTRuntime": "cpu-rt-runtime"}
+_UNLESS_TOLD = ("disableContentTrust", "sigProxy")  # true for docker, unless it is told otherwise
 _INSIDE = ("user", "privileged", "workdir")  # what `exec` does not take over from the container
 
 
@@ -258,7 +269,10 @@ def run_flags(options: RunOptions) -> list[str]:
     words: list[str] = []
     for name in sorted(_RUN):
         value = getattr(options, name)
-        if value is None or value is False:
+        if value is None or (value is False and name not in _UNLESS_TOLD):
+            continue
+        if value is False:
+            words.append(f"{flag(name)}=false")
             continue
         for one in value if isinstance(value, list) else [value]:
             if name == "env":
@@ -302,10 +316,16 @@ def run_words(options: DockerOptions, name: str, label: str, hello: str) -> list
     return [*words, "--", options.image or "", "-c", _KEEPER, "sh", hello]
 
 
-def exec_wrap(options: DockerOptions, container: str) -> Callable[[Sequence[bytes]], list[bytes]]:
-    """What makes the words that run others inside of a container."""
+def exec_wrap(options: DockerOptions, container: str, *, ours: bool) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """What makes the words that run others inside of a container.
+
+    Args:
+        options: of the deployment.
+        container: its name or id.
+        ours: whether it was made with these options.
+    """
     own: list[str] = []
-    for name in _INSIDE if options.containers is not None else ():
+    for name in () if ours else _INSIDE:
         value = getattr(options, name)
         if value is not None and value is not False:
             own.append(flag(name) if value is True else f"{flag(name)}={value}")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from warmshell.errors import WarmshellError
 
 if TYPE_CHECKING:
+    from warmshell.connector.base import Connector
     from warmshell.deployment.file import Deployment, DeploymentFile
     from warmshell.deployment.manager import DeploymentManager, Managed
     from warmshell.location import Location
 
-_PATIENCE = 5.0
+_PATIENCE = 3.0  # seconds, three times at most: who asks waits for ten
+_LOAD = "cat /proc/loadavg 2>/dev/null || sysctl -n vm.loadavg"
 
 
 def of_file(file: DeploymentFile) -> list[dict[str, Any]]:
@@ -39,7 +42,11 @@ def _entry(deployment: Deployment, state: str) -> dict[str, Any]:
 async def of_manager(manager: DeploymentManager, file: DeploymentFile) -> list[dict[str, Any]]:
     """The deployments of a file as a manager knows them."""
     managed = manager.managed
-    return [await _managed(managed[name]) if name in managed else _listed(file, name) for name in file.names]
+
+    async def entry(name: str) -> dict[str, Any]:
+        return await _managed(managed[name]) if name in managed else _listed(file, name)
+
+    return await asyncio.gather(*map(entry, file.names))
 
 
 async def _managed(managed: Managed) -> dict[str, Any]:
@@ -48,36 +55,54 @@ async def _managed(managed: Managed) -> dict[str, Any]:
     if connector.state != "deployed":
         return entry
     entry["held"] = connector.held()
-    connected = connector.connected
     try:
         async with asyncio.timeout(_PATIENCE):
             names = [member.name for member in await connector.places()]
     except (WarmshellError, TimeoutError) as error:
         entry["problem"] = str(error) or "it does not say which locations it has"
-        names = list(connected)
-    away = connector.away
-    entry["locations"] = [await _location(name, connected.get(name), away.get(name)) for name in names]
+        names = list(connector.connected)
+    await _connect(connector, names)
+    connected, away = connector.connected, connector.away
+    entry["locations"] = await asyncio.gather(*[_location(name, connected.get(name), away.get(name)) for name in names])
     return entry
+
+
+async def _connect(connector: Connector, names: list[str]) -> None:
+    """Connect what is not, as what goes on there can only be asked there; one that takes longer is left at it."""
+    tasks = [asyncio.ensure_future(connector.location(name)) for name in names if name not in connector.connected]
+    if not tasks:
+        return
+    _, slow = await asyncio.wait(tasks, timeout=_PATIENCE)
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)  # why one is away is known to the connector
 
 
 async def _location(name: str, location: Location | None, away: WarmshellError | None) -> dict[str, Any]:
     if location is None:
         return {"name": name, "state": "not connected" if away is None else "away",
                 **({} if away is None else {"problem": away.message})}  # fmt: skip
-    place = location.place
     entry: dict[str, Any] = {
-        "name": name, "state": "connected", "framing": place.framing, "shells": asdict(location.statistics()),
+        "name": name, "state": "connected", "framing": location.place.framing, "shells": asdict(location.statistics()),
     }  # fmt: skip
-    if place.session is not None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                told = await place.session.ask("stat")
-        except (WarmshellError, TimeoutError) as error:
-            entry["problem"] = str(error) or "it does not answer"
-        else:
-            entry["subshells"] = len(told["subshells"])
-            entry |= {key: told[key] for key in ("processes", "memory", "load") if key in told}
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            entry |= await _told(location)
+    except (WarmshellError, TimeoutError) as error:
+        entry["problem"] = str(error) or "it does not answer"
     return entry
+
+
+async def _told(location: Location) -> dict[str, Any]:
+    """What a location says itself: a session server knows more than its load."""
+    session = location.place.session
+    if session is None:
+        said = (await location.run(_LOAD, timeout=_PATIENCE)).text
+        load = [float(number) for number in re.findall(r"\d+\.\d+", said.replace(",", "."))[:3]]
+        return {"load": load} if len(load) == 3 else {}
+    told = await session.ask("stat")
+    known = {key: told[key] for key in ("processes", "memory", "load") if key in told}
+    return {"subshells": len(told["subshells"]), **known}
 
 
 def tree(entries: list[dict[str, Any]]) -> list[str]:
