@@ -203,8 +203,9 @@ def test_words() -> None:
         sigProxy=False,
         logOpt=["a=b"],
     )
-    assert run_flags(options) == ["--cap-add=A", "--cap-add=B", "--cpus=1.5", "--env=X", "--init", "--log-opt=a=b", "--memory=1000", "--rm",
-                                  "--sig-proxy=false"]  # fmt: skip
+    flags = run_flags(options)
+    assert flags[:5] == ["--cap-add=A", "--cap-add=B", "--cpus=1.5", "--env=X", "--init"]
+    assert flags[5:] == ["--log-opt=a=b", "--memory=1000", "--rm", "--sig-proxy=false"]
     assert run_words(options, "n", "l", "h")[:6] == ["docker", "--context", "c", "run", "--interactive", "--name=n"]
 
 
