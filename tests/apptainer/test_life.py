@@ -71,16 +71,26 @@ async def test_what_is_bound_is_there(apptainer: Apptainer, tmp_path: Path) -> N
         assert (await node.run("echo x >/made && cat /made")).text == "x\n"
 
 
-async def test_files_are_copied_in_and_out(apptainer: Apptainer, tmp_path: Path) -> None:
+async def test_files_are_copied_in_and_out_and_not_sent_where_they_are_shared(
+    apptainer: Apptainer, tmp_path: Path
+) -> None:
     data = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(data)
-    async with apptainer.connector(contain=True) as connector:
+    (tmp_path / "shared").mkdir()
+    async with apptainer.connector(contain=True, bind=[f"{tmp_path}/shared:/data"]) as connector:
         [name] = await connector.get_available_locations()
         node = await connector.location(name)
-        await node.put(tmp_path / "file", "/tmp/file")
-        assert (await node.run("wc -c </tmp/file")).text.strip() == str(len(data))
-        await node.get("/tmp/file", tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == data
+        for target, sent in (("/tmp/file", True), ("/data/file", False)):
+            assert ((await node.put(tmp_path / "file", target)).files > 0) is sent
+            assert (await node.run(f"wc -c <{target}")).text.strip() == str(len(data))
+            back = await node.get(target, tmp_path / "back")
+            assert ((tmp_path / "back").read_bytes(), back.files > 0) == (data, sent)
+            (tmp_path / "back").unlink()
+    async with apptainer.connector("busybox") as connector:  # /tmp is that of the machine, unless it is contained
+        [name] = await connector.get_available_locations()
+        node = await connector.location(name)
+        assert (await node.put(tmp_path / "file", f"{tmp_path}/again")).files == 0
+    assert (tmp_path / "again").read_bytes() == data
 
 
 async def test_what_leaves_no_parent_is_reaped(apptainer: Apptainer) -> None:
@@ -156,6 +166,24 @@ def test_a_client_that_is_killed_leaves_no_instance(apptainer: Apptainer, number
         process.send_signal(number)
         apptainer.nothing_left()
         process.wait()
+
+
+async def test_given_up_while_it_is_started(apptainer: Apptainer, tmp_path: Path) -> None:
+    slow = tmp_path / "apptainer"
+    slow.write_text(f"""#!/bin/sh
+case "$*" in *"instance start"*) echo >{tmp_path}/began; sleep 1000 ;; esac
+exec {apptainer.program} "$@"
+""")
+    slow.chmod(0o755)
+    connector = apptainer.connector(program=str(slow))
+    deploying = asyncio.ensure_future(connector.deploy())
+    while not (tmp_path / "began").exists():
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(30):
+        await connector.undeploy()
+    with pytest.raises(warmshell.ClosedError):
+        await deploying
+    assert apptainer.instances() == []
 
 
 async def test_a_client_that_is_killed_while_it_starts_one_leaves_none(apptainer: Apptainer) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from warmshell.process import Process
 
 _END_SECONDS = 10.0  # for an instance that is killed
+_HURRY_SECONDS = 2.0  # for one that is being started; it may be fetching its image, which is broken off
 _ASK_SECONDS = 60.0
 
 
@@ -188,7 +189,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
         guard = instance.guard
         try:
             with contextlib.suppress(WarmshellError, OSError, TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS + _END_SECONDS):
+                async with asyncio.timeout(STOP_SECONDS + _END_SECONDS if instance.runs else _HURRY_SECONDS):
                     if instance.runs:
                         await guard.stdin.send(b"end\n")
                     await guard.stdin.aclose()
