@@ -61,8 +61,8 @@ def _streamed(name: str, kind: Kind, way: str, share: float = 1.0) -> Contender:
     "gigabyte",
     theme="output",
     title="1 GB of output of one command",
-    text=f"Each way runs in a process of its own, so that its peak memory is its own. The ways that keep the "
-    f"output do {_SMALL:.0%} of it.",
+    text=f"Each way runs in a process of its own, so that its peak memory is its own. Connecting is not in it. "
+    f"The ways that keep the output do {_SMALL:.0%} of it.",
     unit="gigabyte",
     count=1000,
     quick=200,
