@@ -9,7 +9,7 @@ from typing import Any, Literal
 State = Literal["ok", "note", "missing"]
 """Fine; could be better; essential and not there."""
 
-SHELLS = ("sh", "dash", "bash", "busybox", "ksh", "zsh")
+SHELLS = ("sh", "dash", "bash", "busybox", "ksh", "mksh", "zsh")
 TOOLS = ("setsid", "tar", "zstd", "sudo", "doas", "ssh", "python3")
 
 _LEAST_FILES = 1024
