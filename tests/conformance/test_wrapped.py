@@ -1,7 +1,7 @@
-"""A place inside another one, by real programs: bubblewrap through the whole suite, unshare through a part of it.
+"""A place inside another one, by real programs: bubblewrap through the whole suite, the others through a part of it.
 
-What is different for unshare are the process ids: the parts are those that look at processes and end them.
-``WARMSHELL_WHOLE=1`` asks for all.
+What is different for unshare are the process ids: the parts are those that look at processes and end them. Without a
+Python, streams are: how they are cut is tested by SSH hosts and by this machine. ``WARMSHELL_WHOLE=1`` asks for all.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from warmshell.shell.shells import Limits
 from warmshell.testing import LocationConformance, Suite
 from warmshell.testing.cancelling import Cancelling
 from warmshell.testing.closing import Closing
+from warmshell.testing.exact_bytes import ExactBytes
 from warmshell.testing.isolation import Isolation
 from warmshell.testing.processes import Processes
+from warmshell.testing.stateful import Stateful
+from warmshell.testing.stdin import Stdin
 from warmshell.testing.timeouts import Timeouts
 
 BWRAP = ["bwrap", "--dev-bind", "/", "/", "--die-with-parent"]
@@ -81,19 +84,23 @@ class OwnNumbers(Inside):
         pytest.skip("a second connection does not see the processes of the first")
 
 
-class TestBubblewrap(Inside, LocationConformance):
-    words = BWRAP
-
-
-class TestBubblewrapWithoutPython(WithoutServer, LocationConformance):
-    words = BWRAP
-
-
 class Part(Isolation, Processes, Timeouts, Cancelling, Closing):
     pass
 
 
+class PartOfStreams(Part, ExactBytes, Stdin, Stateful):
+    pass
+
+
 WHOLE = bool(os.environ.get("WARMSHELL_WHOLE"))
+
+
+class TestBubblewrap(Inside, LocationConformance):
+    words = BWRAP
+
+
+class TestBubblewrapWithoutPython(WithoutServer, LocationConformance if WHOLE else PartOfStreams):  # type: ignore[misc]
+    words = BWRAP
 
 
 class TestUnshare(OwnNumbers, LocationConformance if WHOLE else Part):  # type: ignore[misc]
