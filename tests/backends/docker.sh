@@ -10,6 +10,7 @@
 # DOCKER_HOST=unix://$DOCKERLAB/docker.sock.
 set -euo pipefail
 LAB=${DOCKERLAB:-${TMPDIR:-/tmp}/warmshell-dockerlab}
+ENGINE=${ENGINE:-docker} # what takes the images: podman.sh has another one
 export DOCKER_HOST=unix://$LAB/docker.sock
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=tests/backends/images.sh
@@ -51,13 +52,13 @@ launch() {
 
 busybox_image() {
     busybox_tree "$LAB/busybox"
-    tar -C "$LAB/busybox" -c . | docker import -c 'ENV PATH=/bin:/usr/bin' -c 'CMD ["/bin/sh"]' - warm/busybox:1 >/dev/null
+    tar -C "$LAB/busybox" -c . | "$ENGINE" import -c 'ENV PATH=/bin:/usr/bin' -c 'CMD ["/bin/sh"]' - warm/busybox:1 >/dev/null
     rm -rf "$LAB/busybox"
 }
 
 python_image() {
     python_tree "$LAB/python"
-    tar -C "$LAB/python" -c . | docker import -c 'ENV PATH=/usr/bin' -c 'CMD ["/bin/sh"]' - warm/python:1 >/dev/null
+    tar -C "$LAB/python" -c . | "$ENGINE" import -c 'ENV PATH=/usr/bin' -c 'CMD ["/bin/sh"]' - warm/python:1 >/dev/null
     rm -rf "$LAB/python"
 }
 

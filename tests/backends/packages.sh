@@ -31,6 +31,7 @@ patchelf:patchelf:tests of Apptainer
 mksquashfs:squashfs-tools:tests of Apptainer
 dockerd:docker.io:tests of containers
 docker:docker.io:tests of containers
+podman:podman:tests of containers of Podman
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }

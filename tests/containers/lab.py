@@ -1,4 +1,4 @@
-"""A Docker daemon for one test process, started by ``tests/backends/docker.sh``."""
+"""A Docker daemon for one test process, started by ``tests/backends/docker.sh``; and Podman in its place."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import warmshell
 from warmshell.connector.docker import DockerConnector
 from warmshell.testing import eventually_sync
 
-SCRIPT = Path(__file__).parents[1] / "backends" / "docker.sh"
+SCRIPTS = Path(__file__).parents[1] / "backends"
 
 
 class NotHere(Exception):
@@ -23,27 +23,42 @@ class NotHere(Exception):
 class Docker:
     """A daemon with two images: ``warm/busybox:1`` and, where this machine has a Python, ``warm/python:1``."""
 
+    script: ClassVar[str] = "docker.sh"
+
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="wdocker-", dir="/tmp"))
-        self.socket = f"unix://{self.home}/docker.sock"
         self._run("start")
+
+    @property
+    def socket(self) -> str:
+        """Where the daemon is."""
+        return f"unix://{self.home}/docker.sock"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by which it is found."""
+        return {"host": self.socket}
+
+    @property
+    def words(self) -> list[str]:
+        """What every call of its program begins with."""
+        return ["docker", "--host", self.socket]
 
     def _run(self, word: str) -> None:
         done = subprocess.run(
-            [SCRIPT, word], env={**os.environ, "DOCKERLAB": str(self.home)}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=150, check=False,
+            [SCRIPTS / self.script, word], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150,
+            env={**os.environ, "DOCKERLAB": str(self.home), "PODMANLAB": str(self.home)}, check=False,
         )  # fmt: skip
         if done.returncode == 3:
             shutil.rmtree(self.home, ignore_errors=True)
             raise NotHere(done.stderr.strip() + " (see tests/backends/packages.sh)")
-        assert done.returncode == 0, f"docker.sh {word}: {done.stderr}"
+        assert done.returncode == 0, f"{self.script} {word}: {done.stderr}"
 
     def ask(self, *words: str, check: bool = True) -> str:
         """What docker answers."""
         done = subprocess.run(
-            ["docker", "--host", self.socket, *words], capture_output=True, text=True, timeout=60, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*self.words, *words], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+        )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -55,7 +70,7 @@ class Docker:
             NotHere: there is no Compose, and the text says why.
         """
         done = subprocess.run(
-            [SCRIPT.with_name("compose.sh"), "plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            [SCRIPTS / "compose.sh", "plugin"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=300, check=False,
         )  # fmt: skip
         if done.returncode == 3:
@@ -72,7 +87,7 @@ class Docker:
 
     def connector(self, image: str = "warm/busybox:1", **options: Any) -> DockerConnector:
         """A deployment of containers without a network."""
-        given = {"network": "none", "host": self.socket, **options}
+        given = {"network": "none", **self.options, **options}
         return DockerConnector("lab", **(given if "containers" in given else {"image": image, **given}))
 
     def connect(self, name: str, **options: Any) -> warmshell.Location:
@@ -89,3 +104,25 @@ class Docker:
     def close(self) -> None:
         self._run("stop")
         assert not self.home.exists()
+
+
+class Podman(Docker):
+    """Podman with the same images. It has no daemon, only a program that keeps everything in one directory."""
+
+    script = "podman.sh"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"program": "podman"}
+
+    @property
+    def words(self) -> list[str]:
+        return [self.path + "/podman"]
+
+    @property
+    def path(self) -> str:
+        """Where the program is."""
+        return str(self.home / "bin")
+
+    def connect(self, name: str, **options: Any) -> warmshell.Location:
+        return warmshell.connect(f"podman://{name}", **options)

@@ -76,7 +76,7 @@ def client(docker: Docker, body: str) -> subprocess.Popen[str]:
         import asyncio, warmshell
         from warmshell.connector.docker import DockerConnector
         async def main():
-            options = dict(image="warm/busybox:1", network="none", host={docker.socket!r})
+            options = dict(image="warm/busybox:1", network="none", **{docker.options!r})
             async with DockerConnector("d", **options) as connector:
                 [name] = await connector.get_available_locations()
                 print(name, flush=True)

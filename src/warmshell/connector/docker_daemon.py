@@ -88,9 +88,14 @@ class Daemon:
         Raises:
             ConnectError: it does not answer.
         """
-        shape = f'{{{{.ID}}}}\t{{{{.Label "{LABEL}"}}}}\t{{{{.Label "{_PROJECT}"}}}}'
-        listed = await self.ask("ps", "--all", "--no-trunc", f"--filter=label={LABEL}", f"--format={shape}")
-        return [Owned(*fields) for line in listed.splitlines() if len(fields := line.split("\t")) == 3]
+        names = (await self.ask("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={LABEL}")).split()
+        if not names:
+            return []
+        # Not by `ps`, whose templates know no labels in podman. Of one that has gone meanwhile nothing is said.
+        labels = [f'{{{{index .Config.Labels "{label}"}}}}' for label in (LABEL, _PROJECT)]
+        shape = "\t".join(["{{.Id}}", *labels])
+        found = await self.run("inspect", "--type=container", f"--format={shape}", *names)
+        return [Owned(*fields) for line in found.text.splitlines() if len(fields := line.split("\t")) == 3]
 
     async def sweep(self) -> None:
         """Remove what clients of this machine that have ended left behind.
