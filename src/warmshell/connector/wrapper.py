@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from warmshell.connector.available import AvailableLocation
 from warmshell.connector.base import Connector, Member
+from warmshell.connector.batch import REMEDY, BatchConnector, refusal
 from warmshell.connector.local_connector import LocalConnector
 from warmshell.connector.options import Options, Seconds
 from warmshell.connector.wrapped import CONNECT_TIMEOUT, Wrap, WrappedPlace
@@ -74,16 +75,25 @@ class ConnectorWrapper(Connector, Generic[OptionsT]):
 
     Attributes:
         config: the class of the options of deployments of this type.
+        keeps_sessions: whether it keeps sessions open at the locations around, so that no queue can be there.
         options: those of this one.
+
+    Raises:
+        LocationError: it keeps sessions open, and the connector executes through a queue.
     """
 
     config: ClassVar[type[Any]] = Options
+    keeps_sessions: ClassVar[bool] = True
     options: OptionsT
 
     def __init__(
         self, deployment_name: str, config_dir: str | None = None, *, connector: Connector | None = None,
         service: str | None = None, limits: Limits | None = None, **options: Any,
     ) -> None:  # fmt: skip
+        if self.keeps_sessions and isinstance(connector, BatchConnector):
+            raise LocationError(
+                f"{deployment_name}: {refusal(deployment_name, connector.deployment_name)}", hint=REMEDY
+            )
         self.options = self.config(**options)
         super().__init__(
             deployment_name, config_dir, transfer_buffer_size=self.options.transferBufferSize,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from warmshell.connector.batch import REMEDY, refusal
 from warmshell.deployment import types
 from warmshell.deployment.typed import Definitions, Problem, check, check_object, object_schema, schema, unknown_key
 from warmshell.errors import LocationError
@@ -183,6 +185,16 @@ class DeploymentFile:
             if inner in passed:
                 return [Problem(path, "it wraps itself: " + " in ".join([*passed, inner]))]
             passed.append(inner)
+        return self._problems_of_queue(name, path)
+
+    def _problems_of_queue(self, name: str, path: Path) -> list[Problem]:
+        """What keeps sessions open is not inside of what executes through a queue."""
+        inner = self._wrapped(name)
+        around = None if inner is None else self._entries[inner]
+        kind = around.get("type") if isinstance(around, dict) else None
+        with contextlib.suppress(LocationError):  # that is told where it stands
+            if isinstance(kind, str) and types.excluded(self._entries[name]["type"], kind):
+                return [Problem(path, refusal(name, str(inner)), REMEDY)]
         return []
 
     def _wrapped(self, name: str) -> str | None:

@@ -83,3 +83,16 @@ def can_wrap(name: str) -> bool:
     from warmshell.connector.wrapper import ConnectorWrapper
 
     return issubclass(connector_class(name), ConnectorWrapper)
+
+
+def excluded(outer: str, inner: str) -> bool:
+    """Whether deployments of the one type cannot be inside of those of the other one, which has a queue.
+
+    Raises:
+        LocationError: there is no such type.
+    """
+    from warmshell.connector.batch import BatchConnector
+
+    return issubclass(connector_class(inner), BatchConnector) and getattr(
+        connector_class(outer), "keeps_sessions", False
+    )
