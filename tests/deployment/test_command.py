@@ -90,6 +90,22 @@ async def test_what_was_deployed_is_undone_if_the_rest_cannot_be(tmp_path: Path)
     assert len(log.read_text().splitlines()) == 4
 
 
+@pytest.mark.parametrize(
+    ("acts", "said"),
+    [
+        ({"undeploy": "echo down {location}"}, ["down x", "down y"]),
+        ({"deploy": "echo up", "undeploy": "echo down {location}"}, ["down x", "down y", "up"]),
+        ({"deploy": "echo up {location}", "undeploy": "echo down"}, ["down", "up x", "up y"]),
+    ],
+)
+async def test_each_act_is_for_each_location_or_for_all(tmp_path: Path, acts: dict[str, str], said: list[str]):
+    log = tmp_path / "log"
+    given: dict[str, Any] = {act: f"{script} >>{log}" for act, script in acts.items()}
+    async with CommandConnector("c", exec="env", locations=["x", "y"], **given) as connector:
+        assert (await connector.run("x", ["true"])).ok
+    assert sorted(log.read_text().splitlines()) == said
+
+
 async def test_locations_that_a_script_tells(tmp_path: Path):
     names = tmp_path / "names"
     names.write_text("one\n\ntwo\n")

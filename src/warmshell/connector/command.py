@@ -106,19 +106,25 @@ class CommandConnector(ConnectorWrapper[CommandOptions]):
     def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
         super().__init__(deployment_name, config_dir, **options)
         self._template = Template(self.options.exec, "exec")
-        self._up: list[tuple[Member, str]] = []
+        self._down: list[tuple[Member, str]] = []
 
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, external: bool) -> None:
         await super().bring_up(external)
-        if external or self.options.deploy is None:
+        if external:
             return
+        deploy, undeploy = self.options.deploy, self.options.undeploy
+        self._down = [] if undeploy is None else await self._errands(undeploy)
+        errands = [] if deploy is None else await self._errands(deploy)
+        begun: list[tuple[Member, str]] = []
         try:
-            for member, name in await self._errands(self.options.deploy):
-                self._up.append((member, name))
-                await self._act(member, name, self.options.deploy, "deploy")
+            for member, name in errands:
+                begun.append((member, name))
+                await self._act(member, name, deploy or [], "deploy")
         except BaseException:
+            if self._down == errands:  # one for one
+                self._down = begun
             await shielded(self._undo())
             raise
 
@@ -129,12 +135,10 @@ class CommandConnector(ConnectorWrapper[CommandOptions]):
             await super().take_down(external)
 
     async def _undo(self) -> None:
-        up, self._up = self._up, []
-        undeploy = self.options.undeploy
-        if undeploy is None:
-            return
+        down, self._down = self._down, []
+        undeploy = self.options.undeploy or []
         outcomes = await asyncio.gather(
-            *[self._act(member, name, undeploy, "undeploy") for member, name in reversed(up)], return_exceptions=True
+            *[self._act(member, name, undeploy, "undeploy") for member, name in reversed(down)], return_exceptions=True
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
