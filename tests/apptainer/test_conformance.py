@@ -21,6 +21,7 @@ from warmshell.testing.stateful import Stateful
 from warmshell.testing.stdin import Stdin
 from warmshell.testing.suite import Suite
 from warmshell.testing.timeouts import Timeouts
+from warmshell.testing.words import Words
 
 
 class Inside(Suite):
@@ -58,6 +59,8 @@ class Whole(Inside, LocationConformance):
 
 
 class NoServer(Suite):
+    test_the_longest_word_arrives = Words.test_the_longest_word_arrives  # it takes a look at the system's limits
+
     async def test_writing_to_one_that_reads_no_more(self, node: warmshell.Location) -> None:
         pytest.skip("without a session server the far shell holds the same pipe")
 

@@ -112,7 +112,15 @@ trap : HUP INT QUIT TERM PIPE
 test -z "$_warm_base" || cd -P -- "$_warm_base" 2>/dev/null || { echo "warmshell-facts 0 0 sh "; exit; }
 _warm_exe=$(readlink "/proc/$$/exe" 2>/dev/null)
 case $_warm_exe in ""|*" "*) _warm_exe=sh ;; esac
-echo "warmshell-facts $(getconf ARG_MAX 2>/dev/null || echo 131072) $(env | wc -c) $_warm_exe $(pwd -P)"
+_warm_most=$(getconf ARG_MAX 2>/dev/null) || { # where that is missing: a quarter of the stack, 6 MiB at most
+    _warm_most=131072 stack=$(ulimit -s 2>/dev/null)
+    test ! -r /proc/self/stat || case $stack in
+    unlimited) _warm_most=6291456 ;;
+    ""|*[!0-9]*) ;;
+    *) test "$stack" -le 512 || _warm_most=$((stack < 24576 ? stack * 256 : 6291456)) ;;
+    esac
+}
+echo "warmshell-facts $_warm_most $(env | wc -c) $_warm_exe $(pwd -P)"
 _warm_watch </dev/null >/dev/null 2>&1 &
 watch=$!
 while IFS=" " read -r id tag session tenths; do
