@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,13 @@ import hypothesis
 import pytest
 
 from warmshell.testing.leaks import check_leaks
+
+# Below nohup, or in the background of a script, these are ignored, and so they would be by every command of a test.
+for number, default in (
+    (signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)
+):  # fmt: skip
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 # The machine may be busy: speed is never asserted. CI tries the same examples each time, developers always new ones.
 hypothesis.settings.register_profile("busy", deadline=None)

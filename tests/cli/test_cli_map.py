@@ -370,7 +370,7 @@ def test_progress_on_a_terminal(warm) -> None:
     assert process.wait(20) == 0
     process.stdout.close()
     assert b"\x1b[2K" in seen
-    assert b"1/3 done" in seen
+    assert re.search(rb"[12]/3 done", seen)  # drawn ten times a second at most
     assert seen.rstrip().split(b"\x1b[2K")[-1].startswith(b"3/3 done")
 
 
@@ -383,7 +383,7 @@ def test_output_and_progress_share_a_terminal(warm) -> None:
     assert process.wait(20) == 0
     assert screen.lines[:5] == [f"line-{n}" for n in range(1, 6)]
     assert screen.lines[5].startswith("5/5 done")
-    assert b"1/5 done" in screen.raw
+    assert re.search(rb"[1-4]/5 done", screen.raw)
 
 
 class Screen:
