@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,8 +114,9 @@ async def test_what_a_dead_client_left_is_swept_and_nothing_else(docker: Docker)
         docker.remove(ids["other machine"])
 
 
-async def test_a_container_that_is_killed_loses_its_command_and_says_so(docker: Docker) -> None:
-    name = docker.start("warm/busybox:1")
+@pytest.mark.parametrize("image", ["warm/busybox:1", "warm/python:1"])
+async def test_a_container_that_is_killed_loses_its_command_and_says_so(docker: Docker, image: str) -> None:
+    name = docker.start(image)
     async with docker.connect(name) as node:
         running = asyncio.ensure_future(node.run("echo began > /tmp/began; sleep 1000"))
         async with docker.connect(name) as other:
@@ -123,7 +125,47 @@ async def test_a_container_that_is_killed_loses_its_command_and_says_so(docker: 
         docker.remove(name)
         with pytest.raises(warmshell.ShellLost) as lost:
             await running
-        assert lost.value.started != "no"
+        assert lost.value.started == "yes"
+        with pytest.raises(warmshell.ConnectError, match=f"[Nn]o such container: {name}"):
+            await node.run(["true"])
+
+
+@pytest.mark.parametrize("image", ["warm/busybox:1", "warm/python:1"])
+async def test_a_container_that_is_removed_while_nothing_runs(docker: Docker, image: str) -> None:
+    name = docker.start(image)
+    async with docker.connect(name) as node, node.shell() as shell:
+        await shell.run("cd /tmp")
+        await node.run(["true"])
+        docker.remove(name)
+        with pytest.raises((warmshell.ConnectError, warmshell.ShellLost)) as first:
+            await node.run(["true"])  # it may have been sent before the end was noticed
+        assert getattr(first.value, "started", "no") != "yes"
+        with pytest.raises(warmshell.ConnectError, match=f"[Nn]o such container: {name}"):
+            await node.run(["true"])
+        with pytest.raises(warmshell.ShellLost) as lost:
+            await shell.run("pwd")
+        assert lost.value.started == "no"
+
+
+async def test_one_of_a_deployment_that_is_removed_leaves_the_others(docker: Docker) -> None:
+    async with docker.connector(count=2) as connector:
+        gone, other = await connector.get_available_locations()
+        docker.remove(gone)
+        with pytest.raises(warmshell.WarmshellError, match=f"[Nn]o such container: {gone}"):
+            await connector.run(gone, "true")
+        assert (await connector.run(other, "echo in", capture_output=True)).text == "in\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root becomes another user")
+async def test_an_account_that_may_not_use_the_daemon(docker: Docker, tmp_path: Path) -> None:
+    program = tmp_path / "docker"
+    program.write_text('#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups docker "$@"\n')
+    program.chmod(0o755)
+    for given in ({"image": "warm/busybox:1"}, {"containers": ["any"]}):
+        connector = docker.connector(program=str(program), **given)
+        with pytest.raises(warmshell.ConnectError, match=r"permission denied.*add it to the group"):
+            await connector.deploy()
+        await connector.undeploy()
 
 
 @pytest.mark.parametrize(
