@@ -268,7 +268,7 @@ def _quiet(argv: Argv) -> None:
 
 
 @asynccontextmanager
-async def _piped(argv: Argv) -> AsyncIterator[tuple[int, int]]:
+async def piped(argv: Argv) -> AsyncIterator[tuple[int, int]]:
     """A program behind two raw pipes."""
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert process.stdin is not None
@@ -281,21 +281,36 @@ async def _piped(argv: Argv) -> AsyncIterator[tuple[int, int]]:
         process.wait()
 
 
-def cat_raw() -> Contender:
-    """Write a line, block until it is back."""
+def answers(argv: Callable[[], Argv], line: bytes, answer: bytes) -> Callable[[], AbstractAsyncContextManager[Block]]:
+    """The opening of what writes a line to a program that is kept, and blocks until its answer is there."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Block]:
-        async with _piped(["cat"]) as (to, back):
+        async with piped(argv()) as (to, back):
 
             def work(count: int) -> None:
                 for _ in range(count):
-                    os.write(to, _PING)
-                    _same(os.read(back, 4096), _PING)
+                    os.write(to, line)
+                    expect(back, answer)
 
             yield blocking(work)
 
-    return Contender(CAT_RAW, "floor", opened)
+    return opened
+
+
+def expect(fd: int, answer: bytes) -> None:
+    """Read an answer, and no other."""
+    got = b""
+    while len(got) < len(answer):
+        piece = os.read(fd, 4096)
+        got += piece
+        if not piece or not answer.startswith(got):
+            raise RuntimeError(f"got {got!r} in place of {answer!r}")
+
+
+def cat_raw() -> Contender:
+    """Write a line, block until it is back."""
+    return Contender(CAT_RAW, "floor", answers(lambda: ["cat"], _PING, _PING))
 
 
 def cat_reader() -> Contender:
@@ -306,7 +321,7 @@ def cat_reader() -> Contender:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[bytes] = loop.create_future()
 
-        async with _piped(["cat"]) as (to, back):
+        async with piped(["cat"]) as (to, back):
             loop.add_reader(back, lambda: waiting.set_result(os.read(back, 4096)))
 
             async def block(count: int) -> None:
@@ -349,19 +364,7 @@ def cat_streams() -> Contender:
 def dash_raw(script: str) -> Contender:
     """One warm dash: write a line, block for one line with the status. No isolation, no separate outputs."""
     line = f"{script} >/dev/null; echo $?\n".encode()
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Block]:
-        async with _piped(["dash"]) as (to, back):
-
-            def work(count: int) -> None:
-                for _ in range(count):
-                    os.write(to, line)
-                    _same(os.read(back, 4096), b"0\n")
-
-            yield blocking(work)
-
-    return Contender(DASH_RAW, "floor", opened, program_missing("dash"))
+    return Contender(DASH_RAW, "floor", answers(lambda: ["dash"], line, b"0\n"), program_missing("dash"))
 
 
 def dash_pipes(script: str) -> Contender:
@@ -379,7 +382,7 @@ def dash_pipes(script: str) -> Contender:
         for end, _ in (out, err):
             os.set_blocking(end, False)
         try:
-            async with _piped(["dash"]) as (to, back):
+            async with piped(["dash"]) as (to, back):
                 yield blocking(lambda count: _rounds(count, line, to, back, [out[0], err[0]]))
         finally:
             for end in (*out, *err):

@@ -20,9 +20,11 @@ _TITLES = {
     "scale": "Scale: many shells, long queues",
     "startup": "Starting",
     "ssh": "Commands at a host by SSH",
+    "containers": "Commands in containers",
     "coprocess": "Python tools, cold and warm",
     "transfer": "Files at a host by SSH",
 }
+_HEADS = {"ssh": ": SSH", "containers": ": containers"}
 _AXES: dict[Unit, str] = {
     "command": "milliseconds per command, logarithmic; less is better",
     "gigabyte": "MB per second; more is better",
@@ -69,7 +71,8 @@ def markdown(data: dict[str, Any], reports: list[Report], plots: str, command: s
         plots: the folder of the plots, as seen from the page; each is named after its theme.
         command: what writes the page.
     """
-    head = "# Benchmarks: SSH\n" if _themes(reports) == ["ssh"] else "# Benchmarks\n"
+    themes = _themes(reports)
+    head = "# Benchmarks" + (_HEADS.get(themes[0], "") if len(themes) == 1 else "") + "\n"
     written = f"<!-- Written by `{command}`; do not edit. -->\n"
     parts = [head, written, _HEAD, _facts(data), "## Targets\n", targets(reports)]
     for theme in _themes(reports):

@@ -10,11 +10,11 @@ import json
 import resource
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import machine, ssh_lab
+from bench import containers_lab, machine, ssh_lab
 from bench.harness import measure
 from bench.model import CASES, Case, Report, restore
 from bench.quiet import Patience
@@ -22,7 +22,8 @@ from bench.report import markdown, plots, table, targets
 
 _ROOT = Path(__file__).parent.parent
 _THEMES = ("latency", "throughput", "output", "scale", "startup")
-_ASKED_FOR = ("ssh", "transfer", "coprocess")  # they need servers and many packages: only when they are named
+# They need servers and many packages: only when they are named.
+_ASKED_FOR = ("ssh", "transfer", "coprocess", "containers")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +93,12 @@ def _more_descriptors() -> None:
 
 
 def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
-    with ssh_lab.running() if any(one.theme in _ASKED_FOR for one in cases) else nullcontext():
+    themes = {one.theme for one in cases}
+    with ExitStack() as stack:
+        if "containers" in themes:
+            stack.enter_context(containers_lab.running())
+        if themes & set(_ASKED_FOR) - {"containers"}:
+            stack.enter_context(ssh_lab.running())
         return asyncio.run(_run(cases, options))
 
 

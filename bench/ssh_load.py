@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench.model import Block, Contender, Reading
-from bench.peers import at_once, blocking, package_missing, program_missing
+from bench.peers import at_once, blocking, package_missing, piped, program_missing
 from bench.ssh_lab import NEAR
 from bench.ssh_ours import resident
 from bench.ssh_peers import (
@@ -32,7 +32,6 @@ from bench.ssh_peers import (
     paramiko_client,
     paramiko_one,
     peer,
-    piped,
     ssh_words,
 )  # fmt: skip
 

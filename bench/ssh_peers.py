@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bench.model import Block, Contender, Reading
-from bench.peers import at_once, blocking, package_missing, program_missing
+from bench.peers import answers, at_once, blocking, expect, package_missing, piped, program_missing
 from bench.ssh_lab import NEAR, USER, current, missing
 
 if TYPE_CHECKING:
@@ -286,45 +286,11 @@ def execnet(words: Sequence[str] | None, *, host: str = NEAR, share: float = 1.0
 # --- floors
 
 
-@asynccontextmanager
-async def piped(argv: list[str]) -> AsyncIterator[tuple[int, int]]:
-    process = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs meanwhile
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdin.fileno(), process.stdout.fileno()
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
-
-
 def raw(name: str, program: str, line: bytes, answer: bytes, *, host: str = NEAR, share: float = 1.0) -> Contender:
     """Write a line to a program at the far end, block until its answer is there."""
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Block]:
-        async with piped([*ssh_words(host, "-c", GCM), program]) as (to, back):
-
-            def work(count: int) -> None:
-                for _ in range(count):
-                    os.write(to, line)
-                    _expect(back, answer)
-
-            yield blocking(work)
-
+    opened = answers(lambda: [*ssh_words(host, "-c", GCM), program], line, answer)
     return peer(name, opened, program_missing("ssh"), host=host, share=share, kind="floor")
-
-
-def _expect(fd: int, answer: bytes) -> None:
-    got = b""
-    while len(got) < len(answer):
-        piece = os.read(fd, 4096)
-        got += piece
-        if not piece or not answer.startswith(got):
-            raise RuntimeError(f"got {got!r} in place of {answer!r}")
 
 
 def cat(*, host: str = NEAR, share: float = 1.0) -> Contender:
@@ -350,7 +316,7 @@ def one_trip(name: str, host: str) -> Contender:
                 for _ in range(9):
                     start = perf_counter()
                     os.write(to, _PING)
-                    _expect(back, _PING)
+                    expect(back, _PING)
                     times.append(perf_counter() - start)
                 return Reading(sorted(times)[4])
 
