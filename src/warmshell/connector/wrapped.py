@@ -140,13 +140,7 @@ class WrappedPlace(FarPlace):
             raise ConnectError(
                 f"{program!r} starts no shell that answers within {self._connect_timeout:g} s", location=self.name
             ) from None
-        for word in hello.split():
-            if word.isdigit():
-                channel.pid = int(word)
-            elif word.startswith(b"pid:"):
-                channel.world = word
-            elif word.startswith(b"mnt:"):
-                channel.files = word
+        channel.take_hello(hello)
 
     def controlled_by(self, channel: Channel) -> None:
         self._world, self._files = channel.world, channel.files

@@ -27,6 +27,16 @@ class Channel:
         self.pid = 0
         self.world = self.files = b""
 
+    def take_hello(self, hello: bytes) -> None:
+        """What it said behind its token: its pid, and its namespaces where they are known."""
+        for word in hello.split():
+            if word.isdigit():
+                self.pid = int(word)
+            elif word.startswith(b"pid:"):
+                self.world = word
+            elif word.startswith(b"mnt:"):
+                self.files = word
+
     async def aclose(self) -> None:
         """End it."""
         try:

@@ -72,6 +72,14 @@ class FarPlace(Place):
             ConnectError: there is none to be had. Nothing was run.
         """
 
+    async def channel_of_program(self) -> Channel:
+        """The same for one program, whose standard input has to end while it goes on.
+
+        Raises:
+            ConnectError: there is none to be had. Nothing was run.
+        """
+        return await self.channel()
+
     async def terminal(self) -> Channel:
         """The same on a terminal.
 
@@ -255,7 +263,7 @@ class FarPlace(Place):
         return True
 
     async def _open_on_channel(self, command: Command, size: tuple[int, int] | None) -> Process:
-        channel = await (self.channel() if size is None else self.terminal())
+        channel = await (self.channel_of_program() if size is None else self.terminal())
         marker, tag = _new_marker(), f"{self._token}.p{next(self._numbers)}"
         process = ChannelProcess(channel, self, tag, marker, command, terminal=size is not None)
         if size is None:
