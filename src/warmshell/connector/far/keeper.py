@@ -126,7 +126,7 @@ watch=$!
 while IFS=" " read -r id tag session tenths; do
     case $id in
     beat) kill -USR1 "$watch" 2>/dev/null; echo beat; continue ;;
-    quit) kill "$watch"; _warm_end "$_warm_all" 0 5; exit ;;
+    quit) kill "$watch"; _warm_end "$_warm_all" 0 5; kill "$watch"; exit ;; # as one just before a wait may be missed
     esac 2>/dev/null
     { _warm_end "$tag" "$session" "$tenths"; echo "$id $?"; } </dev/null 2>/dev/null &
 done
