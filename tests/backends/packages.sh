@@ -32,6 +32,9 @@ mksquashfs:squashfs-tools:tests of Apptainer
 dockerd:docker.io:tests of containers
 docker:docker.io:tests of containers
 podman:podman:tests of containers of Podman
+etcd:etcd-server:tests of Kubernetes
+kubectl:kubernetes-client:tests of Kubernetes
+openssl:openssl:tests of Kubernetes
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }
@@ -69,11 +72,12 @@ install() {
         become='sudo -n'
     fi
     case " $packages" in
-    *' openssh-server '* | *' docker.io '*)
+    *' openssh-server '* | *' docker.io '* | *' etcd-server '*)
         # Installing a server must not open one to the world: its package starts it where a service manager runs.
         if [ -d /run/systemd/system ]; then
-            say "openssh-server and docker.io are not installed here, as they would be started; install them yourself"
-            packages=$(printf '%s' "$packages" | sed 's/openssh-server //; s/docker\.io //')
+            say "openssh-server, docker.io and etcd-server are not installed here, as they would be started;" \
+                "install them yourself"
+            packages=$(printf '%s' "$packages" | sed 's/openssh-server //; s/docker\.io //; s/etcd-server //')
         elif [ ! -e /usr/sbin/policy-rc.d ]; then
             printf '#!/bin/sh\nexit 101\n' | $become tee /usr/sbin/policy-rc.d >/dev/null
             $become chmod 755 /usr/sbin/policy-rc.d
