@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from warmshell.errors import LocationError
@@ -57,26 +58,52 @@ def read(text: str, name: str) -> Marked:
     Raises:
         LocationError: it is not YAML, has a key twice, or refers to itself.
     """
+
+    def only(yaml: Any) -> list[yaml.Node | None]:
+        return [yaml.compose(text, Loader=_loader())]
+
+    return _marked(_composed(only, name)[0], _Reader(name))
+
+
+def documents(text: str, name: str) -> list[Marked]:
+    """All documents of a text that holds manifests of Kubernetes.
+
+    As there, a number that begins with a 0 is octal.
+
+    Raises:
+        LocationError: as with :func:`read`.
+    """
+
+    def each(yaml: Any) -> list[yaml.Node | None]:
+        return list(yaml.compose_all(text, Loader=_loader()))
+
+    return [_marked(node, _Reader(name, octal=True)) for node in _composed(each, name)]
+
+
+def _composed(compose: Callable[[Any], list[yaml.Node | None]], name: str) -> list[yaml.Node | None]:
     try:
         import yaml
     except ImportError:
         raise LocationError("deployment files need PyYAML", hint="install warmshell[yaml]") from None
     try:
-        node = yaml.compose(text, Loader=_loader())
+        return compose(yaml)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
         raise LocationError(f"{name}{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise LocationError(f"{name}: it cannot be read: {' '.join(str(error).split())}") from None
-    reader = _Reader(name)
+
+
+def _marked(node: yaml.Node | None, reader: _Reader) -> Marked:
     value = None if node is None else reader.value(node, ())
     return Marked(value, reader.keys, reader.values)
 
 
 class _Reader:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, octal: bool = False) -> None:
         self._name = name
+        self._octal = octal
         self._above: list[int] = []
         self.keys: dict[Path, Position] = {}
         self.values: dict[Path, Position] = {}
@@ -139,6 +166,8 @@ class _Reader:
                 return None
             if kind == "bool":
                 return text.lower() == "true"
+            if kind == "int" and self._octal and re.fullmatch(r"[-+]?0[0-7]+", text):
+                return int(text, 8)
             if kind == "int":
                 return int(text, 0) if text.lower().startswith(("0x", "0o")) else int(text)
             if kind == "float":

@@ -58,6 +58,11 @@ _SINGULARITY: dict[str, Callable[[str], Any]] = {
     "cwd": _text, "connectTimeout": float,
 }  # fmt: skip
 
+_POD: dict[str, Callable[[str], Any]] = {
+    "kubeconfig": _text, "kubeContext": _text, "inCluster": _truth, "kubectl": _text, "server": _truth, "cwd": _text,
+    "connectTimeout": float, "maxConcurrentConnections": _whole,
+}  # fmt: skip
+
 
 def _local(url: str, options: dict[str, Any]) -> Place:
     from warmshell.connector.local import LocalPlace
@@ -95,6 +100,13 @@ def _singularity(url: str, options: dict[str, Any]) -> Place:
     return make(url, {**own, "shell": options.get("shell", "sh")})
 
 
+def _pod(url: str, options: dict[str, Any]) -> Place:
+    from warmshell.connector.kubernetes.url import make
+
+    own = {name: options.pop(name) for name in list(options) if name in _POD}
+    return make(url, {**own, "shell": options.get("shell", "sh")})
+
+
 _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Callable[[str], Any]]]] = {
     "local": (_local, _LOCAL),
     "ssh": (_ssh, _SSH),
@@ -102,6 +114,7 @@ _SCHEMES: dict[str, tuple[Callable[[str, dict[str, Any]], Place], dict[str, Call
     "podman": (_container, _CONTAINER),
     "singularity": (_singularity, _SINGULARITY),
     "apptainer": (_singularity, _SINGULARITY),
+    "k8s": (_pod, _POD),
 }
 
 

@@ -24,6 +24,7 @@ _OWN = {
     "docker-compose": "warmshell.connector.compose:ComposeConnector",
     "singularity": "warmshell.connector.singularity:SingularityConnector",
     "apptainer": "warmshell.connector.singularity:ApptainerConnector",
+    "kubernetes": "warmshell.connector.kubernetes.connector:KubernetesConnector",
     "occam": "warmshell.connector.occam:OccamConnector",
 }
 
