@@ -227,15 +227,11 @@ END
 
 stop() {
     local name
+    # There is nothing that any of them would have to keep.
     for name in kubelet scheduler controllers apiserver etcd; do
-        alive "$name" || continue
-        kill "$(cat "$LAB/$name.pid")" 2>/dev/null || true
-        for _ in $(seq 100); do
-            alive "$name" || break
-            sleep 0.05
-        done
         ! alive "$name" || kill -9 "$(cat "$LAB/$name.pid")" 2>/dev/null || true
     done
+    [ ! -S "$DOCKERLAB/docker.sock" ] || docker ps --all --quiet | xargs -r docker rm --force >/dev/null 2>&1 || true
     "$HERE/docker.sh" stop
     rm -rf "$LAB"
 }

@@ -23,6 +23,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
 
 
 @pytest.fixture
+def alone() -> None:
+    """For tests that disturb the whole cluster: no other one uses it meanwhile."""
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(request: pytest.FixtureRequest) -> Iterator[None]:
+    own = request.getfixturevalue("cluster").own if "cluster" in request.fixturenames else None
+    if own is None:
+        yield
+        return
+    with own.undisturbed(alone="alone" in request.fixturenames):
+        yield
+
+
+@pytest.fixture
 def kube(cluster: Kubernetes) -> Iterator[Kubernetes]:
     """The cluster; after the test there are as many objects as before."""
     before = len(cluster.names())

@@ -164,7 +164,9 @@ async def answers(node: warmshell.Location) -> bool:
         return False
 
 
-async def test_an_api_server_that_is_started_anew(kube: Kubernetes, busy: str, python: str, tmp_path: Path) -> None:
+async def test_an_api_server_that_is_started_anew(
+    kube: Kubernetes, alone: None, busy: str, python: str, tmp_path: Path
+) -> None:
     """Its sessions are lost, and what ran in them is ended; new ones are had without being asked for."""
     if kube.own is None:
         pytest.skip("the API server of a cluster that is not the tests' own is left alone")
