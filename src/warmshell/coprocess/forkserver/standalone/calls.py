@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket
+    from typing import Any
+
+signals: Any = sys.modules["_signal"]
+"""The module ``signal`` without what Python does around it, which is much for a call."""
 
 
 class Limits:
@@ -37,7 +42,7 @@ class Worker:
 
     __slots__ = ("calls", "control", "pid")
 
-    def __init__(self, pid: int, control: socket.socket) -> None:
+    def __init__(self, pid: int, control: _socket.socket) -> None:
         self.pid = pid
         self.control = control
         self.calls = 0
@@ -56,7 +61,7 @@ class Running:
 
     __slots__ = ("ending", "link", "pid", "report", "worker")
 
-    def __init__(self, pid: int, link: socket.socket, report: int, worker: Worker | None = None) -> None:
+    def __init__(self, pid: int, link: _socket.socket, report: int, worker: Worker | None = None) -> None:
         self.worker = worker
         self.pid = pid
         self.link = link

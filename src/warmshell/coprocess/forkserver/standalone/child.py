@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import socket
 
-from . import wire
+from . import becoming, wire
+from .calls import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any, NoReturn
 
@@ -37,7 +37,7 @@ class Begin:
         self,
         request: Request,
         fds: list[int],
-        link: socket.socket,
+        link: _socket.socket,
         guard: int,
         close: list[int],
         handlers: dict[int, Any],
@@ -55,7 +55,7 @@ class Begin:
 def be(call: Begin, tool: Tool) -> NoReturn:
     """Become the call, in a fresh fork; never comes back."""
     take_over(call, tool)
-    tool.run([os.fsdecode(word) for word in call.request.args], call.ended)
+    becoming.run(tool, call.request.args, call.ended)
 
 
 def take_over(call: Begin, tool: Tool) -> None:
@@ -70,14 +70,13 @@ def take_over(call: Begin, tool: Tool) -> None:
 
 def _began(call: Begin, tool: Tool) -> bool:
     _take_over(call, tool)
-    call.link.setblocking(True)
     call.link.sendall(b"%s %d\n" % (wire.STARTED, os.getpid()))
     said = call.link.recv(1)
     call.link.close()
     return said == wire.GO
 
 
-def _refuse(link: socket.socket, error: BaseException) -> None:
+def _refuse(link: _socket.socket, error: BaseException) -> None:
     code = wire.STALE if isinstance(error, PermissionError) else wire.COLD
     text = " ".join((f"{type(error).__name__} {error}").split())
     try:
@@ -101,8 +100,8 @@ def _take_over(call: Begin, tool: Tool) -> None:
     os.umask(request.umask)
     if request.nice != os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, request.nice)
-    tool.take_environment(list(request.env))
-    tool.make_private()
+    becoming.take_environment(tool, request.env)
+    becoming.make_private(tool)
     _take_signals(request, call.handlers)
 
 
@@ -112,20 +111,21 @@ def _end_with_the_server(guard: int) -> None:
     high = fcntl.fcntl(mine, fcntl.F_DUPFD_CLOEXEC, _GUARD_FD)
     os.close(mine)
     fcntl.fcntl(high, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(high, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(high, fcntl.F_SETFL, fcntl.fcntl(high, fcntl.F_GETFL) | os.O_ASYNC)
+    fcntl.fcntl(high, fcntl.F_SETSIG, signals.SIGKILL)
+    fcntl.fcntl(high, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
 
 
 def _take_signals(request: Request, handlers: dict[int, Any]) -> None:
-    signal.set_wakeup_fd(-1)
+    signals.set_wakeup_fd(-1)
     for number, handler in handlers.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for number in _numbers(request.ignored):
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, _numbers(request.blocked))
+        signals.signal(number, signals.SIG_DFL if handler is None else handler)
+    if request.ignored:
+        for number in _numbers(request.ignored):
+            if signals.getsignal(number) in (signals.SIG_DFL, signals.default_int_handler):
+                signals.signal(number, signals.SIG_IGN)
+    signals.pthread_sigmask(signals.SIG_SETMASK, _numbers(request.blocked) if request.blocked else ())
 
 
 def _numbers(mask: int) -> list[int]:
     """The signals of a mask."""
-    return [number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1] if mask else []
+    return [number for number in range(1, signals.NSIG) if mask >> (number - 1) & 1]

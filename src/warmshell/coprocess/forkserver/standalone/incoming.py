@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import stat
 import time
 
@@ -11,8 +11,8 @@ from . import wire
 
 _SECONDS = 10.0
 _CHUNK = 65536
-_SPACE = socket.CMSG_SPACE(4 * wire.DESCRIPTORS)
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+_SPACE = _socket.CMSG_SPACE(4 * wire.DESCRIPTORS)
+_FLAGS = _socket.MSG_DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0x40000000)
 
 
 class Incoming:
@@ -25,7 +25,7 @@ class Incoming:
         request: the call that is asked for, once it is whole.
     """
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: _socket.socket) -> None:
         self.link = link
         self.deadline = time.monotonic() + _SECONDS
         self.fds: list[int] = []
@@ -54,14 +54,14 @@ class Incoming:
 
     def _receive(self) -> bytes:
         if self._begun:
-            return self.link.recv(_CHUNK)
-        data, extra, flags, _ = self.link.recvmsg(_CHUNK, _SPACE, _CLOSE_ON_EXEC)
+            return self.link.recv(_CHUNK, _socket.MSG_DONTWAIT)
+        data, extra, flags, _ = self.link.recvmsg(_CHUNK, _SPACE, _FLAGS)
         self._begun = True
         for level, kind, payload in extra:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 whole = len(payload) - len(payload) % 4
                 self.fds += memoryview(payload)[:whole].cast("i").tolist()
-        if flags & socket.MSG_CTRUNC:
+        if flags & _socket.MSG_CTRUNC:
             raise wire.BadRequest("too many descriptors")
         return data
 

@@ -15,6 +15,7 @@ import sys
 
 from . import ending
 from .key import read
+from .place import write
 from .tool import CannotServe
 
 TYPE_CHECKING = False
@@ -124,8 +125,6 @@ class Learning:
         with tool.recorder:
             tool.during(lambda: _import(proven))
         tool.settle()
-        from .main import write
-
         known = self._known()
         write(self._directory, self._name, " ".join([*known, *(n for n in proven if n not in known)]).encode())
 

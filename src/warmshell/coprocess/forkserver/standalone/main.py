@@ -11,7 +11,7 @@ import termios
 from . import learn
 from .calls import Limits
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
-from .place import Unsafe, opened, shape_name
+from .place import Unsafe, opened, shape_name, write
 from .reuse import may_be_reused
 from .server import Server
 from .streams import Unusual
@@ -65,22 +65,6 @@ def _tell(fd: int, text: bytes) -> None:
     os.close(fd)
 
 
-def write(directory: int, name: str, data: bytes) -> None:
-    """Have a file with this content, whole at every moment."""
-    temporary = f"{name}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        os.unlink(temporary, dir_fd=directory)
-        raise
-    finally:
-        os.close(fd)
-
-
 class Start:
     """The way from the words of the command line to a server that listens.
 
@@ -95,9 +79,8 @@ class Start:
         self._entries = entries
         self._options = dict(word.partition(b"=")[::2] for word in words[b"options"].split(b" ") if word)
         self._cwd = _cwd()
-        initial = dict(entry.partition(b"=")[::2] for entry in entries)
         path, argv0 = os.fsdecode(words[b"tool"]), os.fsdecode(words[b"argv0"])
-        self.tool = Tool(path, argv0, initial)
+        self.tool = Tool(path, argv0, entries)
 
     def server(self, master: int) -> Server:
         """Import the tool, and listen.

@@ -55,3 +55,19 @@ def opened(*, make: bool = False) -> int:
 def shape_name(tool: bytes, interpreter: bytes, options: bytes) -> str:
     """The name of the file with the shape of a tool."""
     return digest(b"\0".join([tool, interpreter, options])) + ".shape"
+
+
+def write(directory: int, name: str, data: bytes) -> None:
+    """Have a file with this content, whole at every moment."""
+    temporary = f"{name}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+    finally:
+        os.close(fd)

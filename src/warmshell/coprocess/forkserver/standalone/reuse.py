@@ -20,6 +20,7 @@ from .learn import State, in_a_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Any, NoReturn
 
     from .tool import Tool
@@ -28,7 +29,7 @@ _LENGTH = struct.Struct("<I")
 _TRIALS = 3
 
 
-def hand_over(control: socket.socket, body: bytes, fds: list[int]) -> None:
+def hand_over(control: _socket.socket, body: bytes, fds: list[int]) -> None:
     """Give a worker a call: the fields of the request; the caller's descriptors, and its connection last."""
     data = _LENGTH.pack(len(body)) + body
     packed = struct.pack(f"{len(fds)}i", *fds)
@@ -36,7 +37,7 @@ def hand_over(control: socket.socket, body: bytes, fds: list[int]) -> None:
     control.sendall(data[sent:])
 
 
-def _received(control: socket.socket) -> tuple[bytes, list[int]]:
+def _received(control: _socket.socket) -> tuple[bytes, list[int]]:
     count = wire.DESCRIPTORS + 1
     data, extra, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(4 * count))
     if not data:
@@ -47,7 +48,7 @@ def _received(control: socket.socket) -> tuple[bytes, list[int]]:
     return data[_LENGTH.size :], fds
 
 
-def work(control: socket.socket, tool: Tool, guard: int, close: list[int], handlers: dict[int, Any]) -> NoReturn:
+def work(control: _socket.socket, tool: Tool, guard: int, close: list[int], handlers: dict[int, Any]) -> NoReturn:
     """Serve calls until one leaves something behind, or the server closes its end."""
     first = True
     while True:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import _socket
 import collections
 import gc
 import os
 import select
-import signal
-import socket
 import struct
 import time
 
 from . import wire
-from .calls import Limits, Running, Worker
+from .calls import Limits, Running, Worker, signals
 from .child import Begin, be
 from .incoming import Incoming
 from .reuse import hand_over, work
@@ -32,6 +31,7 @@ _CLD_STOPPED = 5  # which os names since Python 3.9
 _GRACE = 2.0
 _TICK = 15.0
 _TOUCH_SECONDS = 1.0
+_AT_ONCE = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
 
 class Server:
@@ -47,11 +47,12 @@ class Server:
         self._directory = directory
         self._shape = shape
         self._cwd = cwd
+        self._user = os.geteuid()
         self._limits = limits
         self._learning = learning
         self._reuse = reuse
         self._poll = select.poll()
-        self._waiting: collections.deque[socket.socket] = collections.deque()
+        self._waiting: collections.deque[_socket.socket] = collections.deque()
         self._incoming: dict[int, Incoming] = {}
         self._running: dict[int, Running] = {}
         self._links: dict[int, Running] = {}
@@ -70,7 +71,8 @@ class Server:
         tool.own(self._own)
 
     def _listen(self) -> None:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self._listener.setblocking(False)
         temporary = f"{self._name}.{os.getpid()}"
         folder = f"/proc/self/fd/{self._directory}/"
         self._listener.bind(folder + temporary)
@@ -81,9 +83,9 @@ class Server:
         os.rename(temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _take_signals(self) -> None:
-        for number, handler in ((signal.SIGCHLD, _nothing), (signal.SIGTERM, self._told_to_end)):
-            self._handlers[number] = signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        for number, handler in ((signals.SIGCHLD, _nothing), (signals.SIGTERM, self._told_to_end)):
+            self._handlers[number] = signals.signal(number, handler)
+        signals.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
 
     def _told_to_end(self, *_: object) -> None:
         self._remove_socket()
@@ -94,9 +96,8 @@ class Server:
 
     def run(self) -> None:
         """Serve until there is nothing to do any more."""
-        gc.collect()
-        self._tool.recorder.compact()
-        gc.freeze()
+        self._tool.prepare()
+        self._settle()
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._wake[0], select.POLLIN)
         while not self._is_over():
@@ -104,6 +105,12 @@ class Server:
                 self._happened(fd, events)
             self._advance()
         self._retire(b"ended")
+
+    def _settle(self) -> None:
+        """Bring together what each call touches, and leave the rest alone."""
+        gc.collect()
+        self._tool.recorder.compact()
+        gc.freeze()
 
     def _happened(self, fd: int, events: int) -> None:
         if fd == self._listener.fileno():
@@ -135,20 +142,23 @@ class Server:
 
     def _patience(self) -> float:
         """Milliseconds until something has to be looked at."""
-        waits = [_TICK, self._limits.idle]
-        now = time.monotonic()
-        waits += [call.ending - now for call in self._running.values() if call.ending is not None]
-        waits += [each.deadline - now for each in self._incoming.values()]
-        return max(0.0, min(waits)) * 1000 + 1
+        now, until = time.monotonic(), min(_TICK, self._limits.idle)
+        for call in self._running.values():
+            if call.ending is not None:
+                until = min(until, call.ending - now)
+        for each in self._incoming.values():
+            until = min(until, each.deadline - now)
+        return max(0.0, until) * 1000 + 1
 
     def _advance(self) -> None:
         """What is due: clients that say nothing, calls that do not end, and those that wait for their turn."""
         now = time.monotonic()
-        for each in [each for each in self._incoming.values() if each.deadline <= now]:
-            self._drop(each, b"no request came in time")
+        for each in list(self._incoming.values()):
+            if each.deadline <= now:
+                self._drop(each, b"no request came in time")
         for call in self._running.values():
             if call.ending is not None and call.ending <= now:
-                _signal_group(call.pid, signal.SIGKILL)
+                _signal_group(call.pid, signals.SIGKILL)
                 call.ending = now + _GRACE
         while self._waiting and self._has_room():
             link = self._waiting.popleft()
@@ -157,30 +167,32 @@ class Server:
         if not (self._running or self._incoming or self._waiting) and self._learning and self._learning.due():
             gc.unfreeze()
             self._learning.learn(self._tool)
-            gc.collect()
-            gc.freeze()
+            self._settle()
 
     # --- clients
 
     def _has_room(self) -> bool:
         return len(self._running) + len(self._incoming) < self._limits.processes
 
-    def _accept(self) -> None:
-        while len(self._waiting) < _HELD:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            link.setblocking(False)
-            pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if user not in (os.geteuid(), 0):
-                link.close()
-            elif (self._has_room() and not self._waiting) or _is_ours(pid):
-                self._begin_reading(link)
-            else:
-                _say(link, wire.QUEUED + b" %d\n" % len(self._waiting))
-                self._waiting.append(link)
-                self._poll.register(link, select.POLLRDHUP)
+    def _accept(self) -> bool:
+        """Let one client in; whether there was one."""
+        if len(self._waiting) >= _HELD:
+            return False
+        try:
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
+        if user not in (self._user, 0):
+            link.close()
+        elif (self._has_room() and not self._waiting) or _is_ours(pid):
+            self._begin_reading(link)
+        else:
+            _say(link, wire.QUEUED + b" %d\n" % len(self._waiting))
+            self._waiting.append(link)
+            self._poll.register(link, select.POLLRDHUP)
+        return True
 
     def _forget_waiting(self, fd: int) -> None:
         for link in [link for link in self._waiting if link.fileno() == fd]:
@@ -188,7 +200,7 @@ class Server:
             self._poll.unregister(link)
             link.close()
 
-    def _begin_reading(self, link: socket.socket) -> None:
+    def _begin_reading(self, link: _socket.socket) -> None:
         incoming = Incoming(link)
         self._incoming[link.fileno()] = incoming
         self._poll.register(link, select.POLLIN)
@@ -215,7 +227,7 @@ class Server:
         incoming.close_fds()
         _refuse(incoming.link, wire.BAD, why)
 
-    def _control(self, kind: bytes, link: socket.socket) -> None:
+    def _control(self, kind: bytes, link: _socket.socket) -> None:
         if kind == wire.STOP:
             self._retire(b"told to stop")
         facts = {
@@ -327,7 +339,7 @@ class Server:
 
     def _ended(self, call: Running, status: int, *, by_signal: bool) -> None:
         if call.ending is not None:
-            _signal_group(call.pid, signal.SIGKILL)  # while its number still is its own
+            _signal_group(call.pid, signals.SIGKILL)  # while its number still is its own
         os.waitpid(call.pid, 0)
         _say(call.link, b"%s %d\n" % (wire.KILLED if by_signal else wire.STATUS, status))
         self._forget(call)
@@ -341,8 +353,8 @@ class Server:
         self._poll.unregister(call.link)
         if call.ending is None:
             call.ending = time.monotonic() + _GRACE
-            _signal_group(call.pid, signal.SIGTERM)
-            _signal_group(call.pid, signal.SIGCONT)
+            _signal_group(call.pid, signals.SIGTERM)
+            _signal_group(call.pid, signals.SIGCONT)
 
     # --- workers
 
@@ -366,7 +378,7 @@ class Server:
         self._poll.register(worker.control, select.POLLIN)
 
     def _new_worker(self, incoming: Incoming) -> Worker | None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket.socketpair()
         try:
             pid = os.fork()
         except OSError as error:
@@ -430,7 +442,8 @@ class Server:
         self._retiring = True
         self._remove_socket()
         self._poll.unregister(self._listener)
-        self._accept()  # those that connected to us and nobody else
+        while self._accept():
+            pass  # those that connected to us and nobody else
         for each in list(self._incoming.values()):
             self._incoming.pop(each.link.fileno())
             self._poll.unregister(each.link)
@@ -462,14 +475,14 @@ def _is_ours(pid: int) -> bool:
         return False
 
 
-def _say(link: socket.socket, text: bytes) -> None:
+def _say(link: _socket.socket, text: bytes) -> None:
     try:
-        link.send(text, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        link.send(text, _AT_ONCE)
     except OSError:
         pass  # it has gone
 
 
-def _refuse(link: socket.socket, code: bytes, why: bytes) -> None:
+def _refuse(link: _socket.socket, code: bytes, why: bytes) -> None:
     _say(link, b"%s %s %s\n" % (wire.REFUSED, code, b" ".join(why.split())))
     link.close()
 

@@ -1,4 +1,4 @@
-"""The tool, imported: what a fork of this process needs to become a run of it."""
+"""The tool, imported: what a fork of this process needs to become a run of it; ``becoming`` has the fork's part."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import select
 import signal
 import stat
 import sys
-import time
 
-from . import ending
 from .script import Script, directory_of
 from .streams import Streams
 from .watch import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-_OURS = 2  # frames of a traceback that are not the tool's
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 
 class CannotServe(Exception):
@@ -34,25 +30,29 @@ class Tool:
     Args:
         path: its script.
         argv0: its name as it is to see it.
-        interpreter: whether it is run as ``python SCRIPT``, and so has that name in ``sys.argv``.
+        entries: the variables that the server was started with.
 
     Attributes:
         recorder: what was looked at.
         atexit: the exit handlers registered so far.
+        changes: what importing the tool does to the variables.
         master: the other end of the terminal that stands in for the caller's, or -1.
+        prepared: the name space of the script, for the next call.
     """
 
-    def __init__(self, path: str, argv0: str, initial: dict[bytes, bytes]) -> None:
+    def __init__(self, path: str, argv0: str, entries: Iterable[bytes]) -> None:
         self.recorder = Recorder()
         self.path = path
         self.argv0 = argv0
-        self.initial = initial
+        self.entries = tuple(entries)
+        self.initial = dict(entry.partition(b"=")[::2] for entry in self.entries)
         self.changes: dict[bytes, bytes | None] = {}
         self.atexit: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
         self._own_fds = set(open_fds())
         self.master = -1
         self.shared_fds: list[int] = []
         self.modules: set[str] = set()
+        self.prepared: dict[str, Any] = {}
 
     def load(self) -> None:
         """Import it.
@@ -107,8 +107,6 @@ class Tool:
         self.changes = {name: value for name, value in now.items() if self.initial.get(name) != value}
         self.changes.update({name: None for name in self.initial if name not in now})
         self.modules = set(sys.modules)
-        # Looked up here: to walk through all names would copy their pages in every call.
-        self._ours = [name for name in self.modules if name.split(".")[0] == "_warmshell"]
         self.collects = gc.isenabled()
         self.imported_handlers = len(self.atexit)
 
@@ -135,87 +133,13 @@ class Tool:
             left.append(fd)
         return left
 
-    # --- in the fork
-
-    def take_environment(self, entries: list[bytes]) -> None:
-        """Make the variables those of the caller, with what importing the tool does to them."""
-        target: dict[bytes, bytes] = {}
-        for entry in entries:
-            name, _, value = entry.partition(b"=")
-            target.setdefault(name, value)
-        for changed, new in self.changes.items():
-            if new is None:
-                target.pop(changed, None)
-            else:
-                target[changed] = new
-        current: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
-        for name in set(current) - set(target):
-            os.unsetenv(name)
-        for name, value in target.items():
-            if current.get(name) != value:
-                os.putenv(name, value)
-        current.clear()
-        current.update(target)
-        time.tzset()
-
-    def make_private(self) -> None:
-        """What the import has left behind that a cold run has for itself alone."""
-        for fd in self.shared_fds:
-            _reopen(fd)
-        self._keep_temporary()
-        logging = sys.modules.get("logging")
-        started = getattr(logging, "_startTime", None)
-        if started is not None:
-            setattr(logging, "_startTime", time.time_ns() if isinstance(started, int) else time.time())  # noqa: B010
-        numpy = sys.modules.get("numpy.random")
-        if numpy is not None:
-            numpy.seed()
-
-    def _keep_temporary(self) -> None:
-        """Temporary files made by the import belong to the server, which removes them at its end."""
-        made = self.recorder.temporary
-        if not made:
-            return
-        for function, args, words in self.atexit:
-            if any(str(value).startswith(path) for path in made for value in (*args, *words.values())):
-                atexit.unregister(function)
-        weakref = sys.modules.get("weakref")
-        for finalizer in list(weakref.finalize._registry) if weakref is not None else ():
-            kept = finalizer.peek()
-            if kept is not None and any(str(value).startswith(path) for path in made for value in kept[2]):
-                finalizer.detach()
-        for path in made:
-            if not os.path.lexists(path) and not os.path.splitext(path)[1]:
-                os.makedirs(path, 0o700, exist_ok=True)
-
-    def run(self, args: list[str], ended: Callable[[], None]) -> NoReturn:
-        """Be the tool, to its end.
-
-        Args:
-            args: the words after its name.
-            ended: called when it has ended, before the process does.
-        """
-        sys.argv[:] = [self.argv0, *args]
+    def prepare(self) -> None:
+        """Do, once for all calls, what each would do in the same way: they find the state of a script's beginning."""
+        self.prepared = self.script.fresh_main()
         if hasattr(sys, "orig_argv"):
-            sys.orig_argv[:] = [*self._interpreter_words(), self.argv0, *args]
-        self.streams.renew()
-        space = self.script.fresh_main()
-        for name in self._ours:
+            sys.orig_argv[:] = [*_interpreter_words(), self.argv0]
+        for name in [name for name in sys.modules if name.split(".")[0] == "_warmshell"]:
             del sys.modules[name]
-        if self.collects:
-            gc.enable()
-
-        def program() -> None:
-            exec(self.script.code, space)  # noqa: S102 - the tool
-
-        outcome = ending.run(program, _OURS)
-        ended()
-        ending.finish(outcome)
-
-    def _interpreter_words(self) -> list[str]:
-        words: list[str] = list(sys.orig_argv)
-        ours = [at for at, word in enumerate(words) if word.endswith("serve.py")]
-        return words[: ours[0]] if ours else words[:1]
 
     def remove_temporary(self) -> None:
         """At the end of the server: what exit handlers of the import would have removed."""
@@ -259,14 +183,8 @@ def _settings_of_site() -> list[str]:
     ]
 
 
-def _reopen(fd: int) -> None:
-    """The same file at the same place, with an offset of its own."""
-    import fcntl
-
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL) & ~(os.O_CREAT | os.O_TRUNC | os.O_EXCL)
-    fresh = os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
-    os.lseek(fresh, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
-    os.dup2(fresh, fd, os.get_inheritable(fd))
-    os.close(fresh)
+def _interpreter_words() -> list[str]:
+    """The interpreter of the tool and its options, without ours."""
+    words: list[str] = list(sys.orig_argv)
+    ours = [at for at, word in enumerate(words) if word.endswith("serve.py")]
+    return words[: ours[0]] if ours else words[:1]

@@ -75,7 +75,7 @@ class Recorder:
         self._undo: list[tuple[Any, str, Any]] = []
         self._stat = posix.stat
         self._getcwd = posix.getcwd
-        sys.addaudithook(self._hook)
+        self._listen()
 
     def __enter__(self) -> None:
         self.active = True
@@ -129,15 +129,22 @@ class Recorder:
 
     # --- what the interpreter tells
 
-    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.active:
-            if event == "open" and args[0] == "/dev/tty" and self.on_terminal is not None:
+    def _listen(self) -> None:
+        """Hear of events, for ever: in calls too, where a function takes half of the time that a method would."""
+
+        def hook(event: str, args: tuple[Any, ...]) -> None:
+            if self.active:
+                self._told(event, args)
+            elif event == "open" and args[0] == "/dev/tty" and self.on_terminal is not None:
                 self.on_terminal()
-            return
+
+        sys.addaudithook(hook)
+
+    def _told(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             self._opened(*args)
         elif event in ("os.listdir", "os.scandir"):
-            self._listing("." if args[0] is None else args[0], by_import=_is_import(sys._getframe(1)))
+            self._listing("." if args[0] is None else args[0], by_import=_is_import(sys._getframe(2)))
         elif event in _ALONE:
             if not self._is_harmless(event, args):
                 self.problems.append(_ALONE[event])
