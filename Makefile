@@ -37,8 +37,8 @@ format: $(ready)-lint ## let ruff format and mend
 	$(bin)/ruff check --fix $(code)
 	$(bin)/ruff format $(code)
 
-# The peers of the ssh and transfer themes are many packages: they are installed when one of these is asked for.
-bench: $(ready)-bench$(if $(findstring ssh,$(ARGS))$(findstring transfer,$(ARGS)),-ssh) ## measure against peers: ARGS=--quick, ARGS='--only ssh' …
+# The peers of the themes ssh, transfer and coprocess are many packages: installed when one of these is asked for.
+bench: $(ready)-bench$(if $(findstring ssh,$(ARGS))$(findstring transfer,$(ARGS)),-ssh) $(if $(findstring coprocess,$(ARGS)),tools) ## measure against peers: ARGS=--quick, ARGS='--only ssh' …
 	$(bin)/python -m bench $(ARGS)
 
 setup: $(ready) $(ready)-test $(ready)-lint $(ready)-bench ## all of the above's set-up, and nothing else

@@ -140,7 +140,7 @@ async def timed(block: Block, count: int, *, each: bool = False) -> Sample:
     cpu = meter.read()
     if reading is not None:
         return Sample(reading.value, reading.cpu, reading.memory)
-    return Sample(seconds / count, cpu / count)
+    return Sample(seconds / count, cpu / count, served=(meter.served or cpu) / count)
 
 
 async def _timed_each(block: Block, count: int) -> Sample:

@@ -16,7 +16,7 @@ Unit = Literal["command", "gigabyte", "batch", "bytes", "cpu", "failures"]
 """What one value is: seconds per command, per GB or per batch of commands, bytes, CPU seconds, or the share of commands
 that failed. Less is better in all."""
 
-Metric = Literal["value", "cpu", "memory"]
+Metric = Literal["value", "cpu", "memory", "served"]
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,16 @@ def case(
 
 @dataclass
 class Sample:
-    """One round of one contender, per operation."""
+    """One round of one contender, per operation.
+
+    Attributes:
+        served: CPU without that of the client, where a server does the work; all of it elsewhere.
+    """
 
     value: float
     cpu: float | None = None
     memory: float | None = None
+    served: float | None = None
 
 
 @dataclass
@@ -150,8 +155,17 @@ class Outcome:
     @property
     def cpu(self) -> float | None:
         """Mean CPU seconds per operation: the kernel counts in ticks, so that only the sum is exact."""
-        figures = self.figures("cpu")
-        return sum(figures) / len(figures) if figures else None
+        return _mean(self.figures("cpu"))
+
+    @property
+    def client(self) -> float | None:
+        """That part of it that is the client's; ``None`` where no server does the work."""
+        cpu, served = self.cpu, _mean(self.figures("served"))
+        return None if cpu is None or served is None or served >= cpu else cpu - served
+
+
+def _mean(figures: list[float]) -> float | None:
+    return sum(figures) / len(figures) if figures else None
 
 
 @dataclass

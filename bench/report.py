@@ -154,7 +154,9 @@ def _measured(verdict: Verdict, unit: Unit) -> str:
 def _figure(verdict: Verdict, value: float, unit: Unit) -> str:
     if verdict.is_ratio:
         return f"{short(value)} x"
-    return {"memory": size, "cpu": seconds}.get(verdict.metric, lambda figure: shown(figure, unit))(value)
+    return {"memory": size, "cpu": seconds, "served": seconds}.get(verdict.metric, lambda figure: shown(figure, unit))(
+        value
+    )
 
 
 def _floor(verdict: Verdict) -> str:
@@ -192,6 +194,8 @@ def _columns(report: Report) -> list[tuple[str, Any]]:
         columns.append(("rate", lambda outcome, _: rate(outcome.middle(), unit)))
     if unit in {"command", "gigabyte"} and any(outcome.figures("cpu") for outcome in report.outcomes):
         columns.append((f"CPU{per}", lambda outcome, _: "" if outcome.cpu is None else seconds(outcome.cpu)))
+    if any(outcome.client is not None for outcome in report.outcomes):
+        columns.append(("of it, client", lambda outcome, _: "" if outcome.client is None else seconds(outcome.client)))
     if any(outcome.figures("memory") for outcome in report.outcomes):
         columns.append(("peak memory", lambda outcome, _: size(max(outcome.figures("memory")))))
     columns.append((f"x {report.ours}", _against))

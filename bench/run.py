@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import containers_lab, machine, ssh_lab
+from bench.excerpt import renewed
 from bench.harness import measure
 from bench.model import CASES, Case, Report, restore
 from bench.quiet import Patience
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--patience", type=float, default=60.0, metavar="SECONDS",
         help="how long, in all cases together, to wait for a calm machine and to repeat disturbed rounds (default: 60)",
     )  # fmt: skip
-    parser.add_argument("--docs", action="store_true", help="also write docs/benchmarks.md and its plots")
+    parser.add_argument("--docs", action="store_true", help="also write the page in docs, and its plots")
     parser.add_argument("--read", type=Path, metavar="JSON", help="make the pages from an earlier results.json")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     return parser
@@ -97,7 +98,7 @@ def _measured(cases: list[Case], options: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         if "containers" in themes:
             stack.enter_context(containers_lab.running())
-        if themes & set(_ASKED_FOR) - {"containers"}:
+        if themes & {"ssh", "transfer"}:
             stack.enter_context(ssh_lab.running())
         return asyncio.run(_run(cases, options))
 
@@ -148,6 +149,11 @@ def _write(data: dict[str, Any], output: Path | None, *, docs: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         _pages(_ROOT / f"docs/{name}.md", folder, markdown(data, reports, f"{name}/", command), pictures)
+        for page in _ROOT.glob("docs/*.md"):
+            before = page.read_text(encoding="utf-8")
+            after = renewed(before, reports)
+            if after != before:
+                page.write_text(after, encoding="utf-8")
     print(targets(reports))
     print(f"results: {output}")
 
