@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -176,12 +177,13 @@ def test_many_at_once_with_few_processes(site, tool):
     """)
     (site.where / "alive").mkdir()
     site.call(slow, options="level=fork processes=5")
-    for _ in range(4):  # 200 clients; no more than a hundred processes at a time
+    batches = 3 if site.client else 1  # no more than a hundred processes at a time
+    for _ in range(batches):
         batch = [site.start(slow, options="level=fork processes=5") for _ in range(50)]
         results = [process.communicate(timeout=100) for process in batch]
         assert [process.returncode for process in batch] == [0] * 50, results
         assert max(int(out) for out, _ in results) < 5
-    assert site.only().calls == 201
+    assert site.only().calls == 1 + 50 * batches
 
 
 def test_a_call_within_a_call_does_not_wait_for_itself(site):
@@ -262,6 +264,41 @@ def test_hostile_peers(site, tool, what):
     assert site.call(tool)[0] == 0
     assert site.only().pid == server
     assert runs(site) == 2
+
+
+STEPS = ("connected", "half a request", "a whole request", "told the pid", "said go")
+
+
+@pytest.mark.parametrize("both_clients", ["python"], indirect=True)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_client_that_goes_at_each_step(site, tool, step):
+    site.call(tool)
+    (name,) = [name for name in os.listdir(site.home) if name.endswith(".sock")]
+    env = [f"{key}={value}".encode() for key, value in site.env.items()]
+    fields = [name[: -len(".sock")].encode(), os.fsencode(tool), b"22 0 0 0 1", b"wait", *env]
+    data, reached = frame(b"\0".join(fields)), STEPS.index(step)
+    server = site.only().pid
+    fds = [os.open(site.where, os.O_RDONLY), *[os.open(os.devnull, os.O_RDWR)] * 3]
+    with connect(site) as link:
+        assert link.recv(2) == b"R\n"
+        if reached >= 1:
+            socket.send_fds(link, [data if reached >= 2 else data[: len(data) // 2]], fds)
+        if reached >= 3:
+            pid = int(link.recv(100).removeprefix(b"P "))
+        if reached >= 4:
+            link.send(b"G")
+            eventually(lambda: runs(site) == 2)
+        elif reached == 3:  # also where nobody ends it, it does not begin
+            os.kill(server, signal.SIGSTOP)
+            link.close()
+            eventually(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+            os.kill(server, signal.SIGCONT)
+    os.close(fds[0])
+    os.close(fds[1])
+    eventually(lambda: site.only().running == 0 and site.all_pids() == [server], within=15)
+    assert runs(site) == (2 if step == "said go" else 1)
+    assert site.call(tool)[0] == 0
+    assert site.only().pid == server
 
 
 def test_a_peer_that_says_nothing_holds_up_nobody(site, tool):

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from forkserver.test_equivalence import Runs, options_of
+from forkserver.test_equivalence import WHOLE, Runs, options_of
 from forkserver.tools import ALL
 from warmshell.testing import eventually_sync as eventually
 
@@ -139,6 +139,34 @@ def test_workers_end_and_are_replaced(site):
     eventually(lambda: not site.all_pids())
 
 
+def test_a_worker_that_holds_too_much_memory_is_replaced(site):
+    tool = site.tool("""
+        import os, sys
+        import kept
+        if __name__ == "__main__":
+            if sys.argv[1:] == ["much"]: kept.DATA.append(bytearray(100 << 20))
+            if sys.argv[1:] != ["none"]: print(os.getpid(), len(kept.DATA))
+    """)
+    (site.where / "kept.py").write_text("DATA = []\n")
+    options = "level=reuse prime=none memory=100"
+    words = ["a", "a", "much", "a"]
+    said = [site.call(tool, word, options=options) for word in words]
+    assert [status for status, _, _ in said] == [0] * 4
+    pids, held = zip(*(out.split() for _, out, _ in said), strict=True)
+    assert held == (b"0", b"0", b"1", b"0")
+    assert pids[0] == pids[1] == pids[2] != pids[3]
+
+
+def test_what_is_learned_and_needs_too_much_memory_is_forgotten(site):
+    tool = site.tool("import sys\nif __name__ == '__main__':\n    import large\n    print(len(large.DATA))\n")
+    (site.where / "large.py").write_text("DATA = b'x' * (100 << 20)\n")
+    options = "level=preload memory=80"
+    for _ in range(4):  # it is learned after the first, and the server ends
+        assert site.call(tool, options=options) == (0, b"104857600\n", b"")
+        eventually(lambda: not [name for name in os.listdir(site.home) if name.endswith(".modules")])
+        assert all(info.memory < 80 << 20 for info in site.servers())
+
+
 def test_output_of_a_worker_ends_with_the_call(site):
     tool = site.tool("print('x')\n")
     for _ in range(3):
@@ -155,9 +183,9 @@ def test_output_of_a_worker_ends_with_the_call(site):
 def test_reuse_of_real_tools_is_right_or_refused(site, tool):
     if tool.missing:
         pytest.skip(f"{tool.name} is not installed: make tools")
-    if not os.environ.get("WARMSHELL_WHOLE") and tool.name not in ("black", "mypy", "yamllint"):
+    if not WHOLE and tool.name not in ("black", "mypy", "yamllint"):
         pytest.skip("long: WARMSHELL_WHOLE=1 runs it")
     runs = Runs(site, tool)
     cold = {line: runs(line, None) for line in tool.lines}
-    for line in [*tool.lines, *tool.lines]:
+    for line in [*tool.lines, *(tool.lines if WHOLE else ())]:
         assert runs(line, options_of(tool, "reuse")) == cold[line], line

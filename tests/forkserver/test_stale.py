@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from forkserver.tools import ALL
 from warmshell.testing import eventually_sync as eventually
 
 
@@ -100,6 +101,25 @@ def test_what_writes_into_the_directory_of_the_script_restarts_nothing(site):
     for _ in range(3):
         assert site.call(tool)[0] == 0
     assert site.only().calls == 3
+
+
+def test_the_configuration_of_a_real_tool(site):
+    ansible = next(tool for tool in ALL if tool.name == "ansible")
+    if ansible.missing:
+        pytest.skip("ansible is not installed: make tools")
+    options = {"options": "level=fork"}
+
+    def agree(found: str, **env: str) -> None:
+        site.env.update(env)
+        cold = site.cold(ansible.path, "--version")
+        assert f"config file = {found}".encode() in cold[1]
+        assert site.call(ansible.path, "--version", **options) == cold
+
+    agree("None")
+    (site.where / "ansible.cfg").write_text("[defaults]\n")
+    agree(str(site.where / "ansible.cfg"))
+    (site.where / "other.cfg").write_text("[defaults]\n")
+    agree(str(site.where / "other.cfg"), ANSIBLE_CONFIG=str(site.where / "other.cfg"))
 
 
 RECOGNISED = {

@@ -42,8 +42,9 @@ async def test_a_call(here):
 
 async def test_many_at_once_and_cancelled(here):
     tool = PythonTool(str(here.tool(TOOL)))
-    results = await asyncio.gather(*(tool.run([str(n)], env=here.env) for n in range(20)))
-    assert [result.stdout.split()[0] for result in results] == [f"['{n}']".encode() for n in range(20)]
+    results = await asyncio.gather(*(tool.run([str(n)], env=here.env) for n in range(200)))
+    assert [result.stdout.split()[0] for result in results] == [f"['{n}']".encode() for n in range(200)]
+    assert here.only().calls == 200
     task = asyncio.ensure_future(tool.run(["wait"], env=here.env))
     await eventually(lambda: here.only().running == 1)
     task.cancel()

@@ -14,13 +14,19 @@ signals: Any = sys.modules["_signal"]
 """The module ``signal`` without what Python does around it, which is much for a call."""
 
 
+def resident() -> int:
+    """The memory of this process, in bytes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 class Limits:
     """What a server may use.
 
     Attributes:
         processes: the most calls at a time.
         idle: seconds without a call after which it ends.
-        memory: bytes that it may hold once the tool is imported.
+        memory: bytes that it may hold once the tool is imported, and a worker after a call.
         calls: how many calls a worker serves before another takes its place (reuse only).
     """
 

@@ -128,6 +128,14 @@ class Learning:
         known = self._known()
         write(self._directory, self._name, " ".join([*known, *(n for n in proven if n not in known)]).encode())
 
+    def forget(self) -> None:
+        """Have the next server start with nothing learned; this one learns no more."""
+        self._rounds = _ROUNDS
+        try:
+            os.unlink(f"/proc/self/fd/{self._directory}/{self._name}")
+        except OSError:
+            pass  # there is nothing
+
     def _known(self) -> list[str]:
         try:
             return read(f"/proc/self/fd/{self._directory}/{self._name}").decode().split()

@@ -9,7 +9,7 @@ import sys
 import termios
 
 from . import learn
-from .calls import Limits
+from .calls import Limits, resident
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
 from .place import Unsafe, opened, shape_name, write
 from .reuse import may_be_reused
@@ -155,12 +155,6 @@ def _see_that_nothing_was_said(tool: Tool) -> None:
         raise CannotServe("writes to its output when it is imported")
     if not os.isatty(0) and int.from_bytes(fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4), sys.byteorder) != 1:
         raise CannotServe("reads its input when it is imported")
-
-
-def resident() -> int:
-    """The memory of this process, in bytes."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _see_that_it_fits(most: int) -> None:

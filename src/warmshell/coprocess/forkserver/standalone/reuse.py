@@ -15,6 +15,7 @@ import struct
 import sys
 
 from . import ending, wire
+from .calls import resident
 from .child import Begin, take_over
 from .learn import State, in_a_child
 
@@ -48,8 +49,10 @@ def _received(control: _socket.socket) -> tuple[bytes, list[int]]:
     return data[_LENGTH.size :], fds
 
 
-def work(control: _socket.socket, tool: Tool, guard: int, close: list[int], handlers: dict[int, Any]) -> NoReturn:
-    """Serve calls until one leaves something behind, or the server closes its end."""
+def work(
+    control: _socket.socket, tool: Tool, guard: int, close: list[int], handlers: dict[int, Any], memory: int
+) -> NoReturn:
+    """Serve calls until one leaves something behind, more ``memory`` is held, or the server closes its end."""
     first = True
     while True:
         body, fds = _received(control)
@@ -62,7 +65,7 @@ def work(control: _socket.socket, tool: Tool, guard: int, close: list[int], hand
         first = False
         outcome = run_once(tool, [os.fsdecode(word) for word in call.request.args])
         clean = _is_clean(outcome) and os.getpriority(os.PRIO_PROCESS, 0) == nice
-        if not clean:
+        if not clean or resident() > memory:
             ending.finish(outcome)
         _tidy(tool)
         state.put_back()

@@ -11,7 +11,7 @@ import struct
 import time
 
 from . import wire
-from .calls import Limits, Running, Worker, signals
+from .calls import Limits, Running, Worker, resident, signals
 from .child import Begin, be
 from .incoming import Incoming
 from .reuse import hand_over, work
@@ -168,6 +168,9 @@ class Server:
             gc.unfreeze()
             self._learning.learn(self._tool)
             self._settle()
+            if resident() > self._limits.memory:
+                self._learning.forget()
+                self._retire(b"what it learned needs too much memory")
 
     # --- clients
 
@@ -271,35 +274,28 @@ class Server:
     def _be(self, incoming: Incoming, report: tuple[int, int]) -> None:
         others = [link.fileno() for link in self._waiting] + list(self._incoming) + list(self._links)
         others += [call.report for call in self._running.values() if call.report >= 0]
-        learning, tool = self._learning, self._tool
+        learning, tool, leave = self._learning, self._tool, os._exit
 
         def ended() -> None:
+            os._exit = leave  # it is told once
             if learning is not None:
                 learning.tell(report[1], tool)
+
+        def telling(status: int) -> None:
+            ended()
+            leave(status)
 
         guard = self._guard[0]
         if report[0] >= 0:
             others.append(report[0])
-        self._learning_exit(ended)
+        if learning is not None:  # a tool that ends by os._exit is to tell what it imported, too
+            os._exit = telling  # type: ignore[assignment,unused-ignore]
         request = incoming.request
         assert request is not None  # noqa: S101 - it is whole
         be(
             Begin(request, incoming.fds, incoming.link, guard, self._own + others, self._handlers, ended),
             tool,
         )
-
-    def _learning_exit(self, ended: Any) -> None:
-        """A tool that ends by ``os._exit`` is to tell what it imported, too."""
-        if self._learning is None:
-            return
-        leave = os._exit
-
-        def telling(status: int) -> None:
-            os._exit = leave
-            ended()
-            leave(status)
-
-        os._exit = telling  # type: ignore[assignment,unused-ignore]
 
     def _touch(self) -> None:
         """Let the time of the socket tell, roughly, when it was used last."""
@@ -391,7 +387,8 @@ class Server:
         others = [link.fileno() for link in self._waiting] + list(self._incoming) + list(self._links)
         others += [*self._controls, *(worker.control.fileno() for worker in self._idle_workers)]
         others += [ours.fileno(), incoming.link.fileno(), *incoming.fds]
-        return work(theirs, self._tool, self._guard[0], self._own + others, self._handlers)
+        close = self._own + others
+        return work(theirs, self._tool, self._guard[0], close, self._handlers, self._limits.memory)
 
     def _worker_told(self, call: Running) -> None:
         worker = call.worker
