@@ -111,6 +111,16 @@ def test_variables_by_name(shell: list[str], tmp_path: Path) -> None:
     assert warm == cold
 
 
+def test_a_directory_that_is_written_to_while_it_goes_is_gone_nevertheless(tmp_path: Path, monkeypatch) -> None:
+    rm, mark = tmp_path / "rm", tmp_path / "tried"
+    rm.write_text(f'#!/bin/sh\n[ -e {mark} ] || {{ : >{mark}; exit 1; }}\nPATH=/usr/bin:/bin exec rm "$@"\n')
+    rm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert script(["sh"], WARM + "foo count >/dev/null\n", tmp_path, ODD).returncode == 0
+    eventually_sync(mark.exists, 20, lambda: "the first try")
+    # that the directory is gone is seen to by the fixture of all tests
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("state", ["idle", "busy"])
 def test_nothing_is_left_of_a_killed_script(shell: list[str], state: str, tmp_path: Path) -> None:

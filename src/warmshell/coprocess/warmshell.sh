@@ -98,8 +98,9 @@ warm_coprocess() {
         exec 9<>"$_warm_dir/life"
         _warm_pipes=$(echo | { exec 3<&0 && _warm_mount 3 && echo "$_warm_id"; })
         # Whoever is the last to leave: the directory goes when descriptor 9 is nowhere open any more.
-        # In a fork of its own: the script's own "wait" is not to wait for it.
-        (sh -c 'cat; rm -rf "$0"' "$_warm_dir" <"$_warm_dir/life" >/dev/null 2>&1 9>&- &)
+        # In a fork of its own: the script's own "wait" is not to wait for it. A keeper may write its last file while
+        # rm is at work, which finds the directory not empty then.
+        (sh -c 'cat; for i in 1 2 3 4 5 6 7 8 9; do rm -rf "$0" && break; done' "$_warm_dir" <"$_warm_dir/life" >/dev/null 2>&1 9>&- &)
     fi
     _warm_name=$1
     shift
