@@ -205,8 +205,9 @@ def test_a_killed_server_is_one_clear_error(warm: str, place: Path, tmp_path: Pa
     (pid,) = server_pids(place)
     on = tmp_path / "on"
     process = subprocess.Popen(
-        [warm, "-c", f"echo x >>{on}; sleep 1000"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+        [warm, "-c", f"echo x >>{on}; exec sleep 1000"],  # exec: a shell may tell of the end of its child
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
     eventually_sync(on.exists, 20, lambda: "it to run")
     os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=20)
