@@ -24,7 +24,7 @@ _TITLES = {
     "coprocess": "Python tools, cold and warm",
     "transfer": "Files at a host by SSH",
 }
-_HEADS = {"ssh": ": SSH", "containers": ": containers"}
+_HEADS = {"ssh": ": SSH", "containers": ": containers", "coprocess": ": Python tools and coprocesses"}
 _AXES: dict[Unit, str] = {
     "command": "milliseconds per command, logarithmic; less is better",
     "gigabyte": "MB per second; more is better",
