@@ -15,7 +15,6 @@ import warmshell
 from apptainer.lab import Apptainer
 from warmshell.testing import LocationConformance
 from warmshell.testing.exact_bytes import ExactBytes
-from warmshell.testing.isolation import Isolation
 from warmshell.testing.processes import Processes
 from warmshell.testing.stateful import Stateful
 from warmshell.testing.stdin import Stdin
@@ -46,7 +45,7 @@ class Inside(Suite):
 WHOLE = bool(os.environ.get("WARMSHELL_WHOLE"))
 
 
-class Part(Inside, ExactBytes, Isolation, Processes, Timeouts):
+class Part(Inside, ExactBytes, Processes, Timeouts):
     pass
 
 

@@ -49,7 +49,7 @@ def test_words() -> None:
     assert flags(options) == ["--bind=/a:/b", "--bind=/c", "--cpus=1.5", "--no-privs", "--nv"]
     words = start_words(options, "apptainer", "/i", "n", "h")
     assert words[4:7] == ["apptainer", "n", "h"]
-    assert words[8:] == ["apptainer", "--quiet", "instance", "start", *flags(options), "/i", "n", "x", "y z"]
+    assert words[10:] == ["apptainer", "--quiet", "instance", "start", *flags(options), "/i", "n", "x", "y z"]
     inside = exec_wrap(options, "apptainer", "instance://n", running=True)([b"id"])
     assert inside == [b"apptainer", b"--quiet", b"exec", b"--no-privs", b"instance://n", b"id"]
     contained = exec_wrap(InstanceOptions(compat=True), "apptainer", "instance://n", running=True)([])

@@ -174,7 +174,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
         said = complaint(guard.stderr.rest())
         return ConnectError(
             f"no instance could be started (status {status}): {said or 'without a word'}",
-            command=" ".join(words[8:16]) + " …", location=self.deployment_name, hint=_hint(said),
+            command=" ".join(words[10:18]) + " …", location=self.deployment_name, hint=_hint(said),
         )  # fmt: skip
 
     async def _end_all(self) -> None:

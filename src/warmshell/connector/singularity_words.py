@@ -15,32 +15,67 @@ from warmshell.errors import LocationError
 STOP_SECONDS = 10.0
 """How long what an instance runs may take to end before it is killed."""
 
-# Starts an instance and stays with it. On the line "end" what the instance runs is asked to end, and waited for. At the
-# end of its input, or with TERM, the instance's first process is killed, and with it all the others: in one step, so
-# that whoever ends this script has no time to come between. The time at which the process was started tells it from a
-# later one of the same number.
-GUARD = r"""
-program=$1 name=$2 hello=$3 n=$4
-shift 4
-trap n=0 HUP INT QUIT TERM
+# What both scripts below know. The time at which a process was started tells it from a later one of the same number.
+_COMMON = r"""
 born() { read -r line <"/proc/$pid/stat" && set -- ${line##*) } && echo "${20}"; } 2>/dev/null
 lives() { test -n "$began" && test "$(born)" = "$began"; }
-pause() { sleep 0.05 2>/dev/null || sleep 1; n=$((n - 1)); }
-"$@" </dev/null >&2
-status=$?
-test "$status" = 0 || test "$status" -gt 128 || exit "$status"
-pid=$("$program" --silent instance list --json "$name" | sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p')
-began=$(born)
-word=
-test "$status" != 0 || { echo "$hello"; word=$(head -n 1); }
-if test "$word" = end && lives; then
-    kill -INT "$pid"
-    while test "$n" -gt 0 && lives && grep -qs "^PPid:[^0-9]*$pid\$" /proc/[0-9]*/status; do pause; done
+look() {
+    pid=$("$program" --silent instance list --json "$name" </dev/null 2>/dev/null |
+        sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p')
+    began=$(born)
+}
+pause() { n=$((n - 1)); sleep 0.05 2>/dev/null || sleep 1; }
+"""
+
+# Kills an instance whose guard is gone, also one that comes up only then. Nobody knows this one: it has no tag, a
+# session of its own and no parent, so that what ends all else that a client has started does not end it. What it reads
+# from is held by the guard alone.
+_SHADOW = r"""
+program=$1 name=$2 pid= began= word= n=300
+trap : HUP INT QUIT TERM
+if read -r pid began; then
+    test "$pid" = done || read -r word
+    case "$pid $word" in done*|*done) exit ;; esac
+else
+    while look; ! lives && test "$n" -gt 0; do pause; done
 fi
 ! lives || kill -KILL "$pid"
-n=100
-while test "$word" = end && test "$n" -gt 0 && lives; do pause; done
-exit "$status"
+"""
+
+# Starts an instance and stays with it. On the line "end" what the instance runs is asked to end, and waited for. At the
+# end of its input, or with TERM, the instance's first process is killed, and with it all the others.
+GUARD = r"""
+program=$1 name=$2 hello=$3 n=$4 common=$5 shadow=$6 pid= began= word=
+shift 6
+eval "$common"
+trap : HUP INT QUIT TERM
+stay() {
+    trap n=0 HUP INT QUIT TERM
+    "$@" </dev/null >&2 4>&- 5>&- 6<&-
+    status=$?
+    test "$status" = 0 || { test "$status" -gt 128 || echo done; return "$status"; }
+    look
+    lives || return 1
+    echo "$pid $began"
+    echo "$hello" >&5
+    word=$(head -n 1 <&6)
+    if test "$word" = end && lives; then
+        kill -INT "$pid"
+        while test "$n" -gt 0 && lives && grep -qs "^PPid:[^0-9]*$pid\$" /proc/[0-9]*/status; do pause; done
+    fi
+    ! lives || kill -KILL "$pid"
+    n=100
+    while test "$word" = end && test "$n" -gt 0 && lives; do pause; done
+    echo done
+}
+alone() {
+    unset WARMSHELL_COMMAND WARMSHELL_SESSION
+    exec 3<&0 4>&- 5>&- 6<&-
+    $(command -v setsid) sh -c "$common$shadow" sh "$program" "$name" <&3 3<&- >/dev/null 2>&1 &
+}
+exec 5>&1 6<&0
+status=$({ { stay "$@"; echo "$?" >&4; } | (alone); } 4>&1)
+exit "${status:-143}"
 """
 
 
@@ -250,7 +285,8 @@ def start_words(options: SingularityOptions, program: str, image: str, name: str
     """
     command = [options.command] if isinstance(options.command, str) else list(options.command or ())
     start = [program, "--quiet", "instance", "start", *flags(options), image, name, *command]
-    return ["sh", "-c", GUARD, "sh", program, name, hello, str(round(STOP_SECONDS * 20)), *start]
+    ticks = str(round(STOP_SECONDS * 20))
+    return ["sh", "-c", GUARD, "sh", program, name, hello, ticks, _COMMON, _SHADOW, *start]
 
 
 def exec_wrap(
