@@ -184,6 +184,11 @@ exec {apptainer.program} "$@"
     with pytest.raises(warmshell.ClosedError):
         await deploying
     assert apptainer.instances() == []
+    # One waits for a while whether it comes up all the same.
+    args = ["ps", "axww", "-o", "args"]
+    eventually_sync(
+        lambda: str(slow) not in subprocess.run(args, capture_output=True, text=True, check=True).stdout, 60
+    )
 
 
 def test_an_instance_that_comes_up_after_its_client_was_killed(apptainer: Apptainer, tmp_path: Path) -> None:

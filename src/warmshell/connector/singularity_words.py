@@ -31,7 +31,7 @@ pause() { n=$((n - 1)); sleep 0.05 2>/dev/null || sleep 1; }
 # session of its own and no parent, so that what ends all else that a client has started does not end it. What it reads
 # from is held by the guard alone.
 _SHADOW = r"""
-program=$1 name=$2 pid= began= word= n=300
+program=$1 name=$2 pid= began= word= n=100
 trap : HUP INT QUIT TERM
 if read -r pid began; then
     test "$pid" = done || read -r word
@@ -53,7 +53,7 @@ stay() {
     trap n=0 HUP INT QUIT TERM
     "$@" </dev/null >&2 4>&- 5>&- 6<&-
     status=$?
-    test "$status" = 0 || { test "$status" -gt 128 || echo done; return "$status"; }
+    test "$status" = 0 || { case $status in 129|130|131|137|143) ;; *) echo done ;; esac; return "$status"; }
     look
     lives || return 1
     echo "$pid $began"
