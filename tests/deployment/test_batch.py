@@ -43,7 +43,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 WRAPPERS: list[tuple[str, dict[str, Any]]] = [
     ("command", {"exec": "chroot /"}), ("docker", {"image": "i"}), ("podman", {"image": "i"}),
-    ("docker-compose", {"files": ["f"]}), ("occam", {}),
+    ("docker-compose", {"files": ["f"]}), ("occam", {}), ("singularity", {"image": "i"}),
 ]  # fmt: skip
 
 
