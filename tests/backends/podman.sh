@@ -32,11 +32,12 @@ runtime = "$runtime"
 END
         cat >"$LAB/bin/podman" <<END
 #!/bin/sh
+unset DOCKER_CONFIG # it reads that too, and wants what it names to be complete
 export HOME='$LAB/home' CONTAINERS_CONF='$LAB/containers.conf'
 exec $(command -v podman) --root '$LAB/root' --runroot '$LAB/run' --tmpdir '$LAB/tmp' --storage-driver vfs "\$@"
 END
         chmod +x "$LAB/bin/podman"
-        "$LAB/bin/podman" image inspect warm/busybox:1 >/dev/null 2>&1 || images
+        "$LAB/bin/podman" image inspect warm/busybox:1 >/dev/null 2>&1 || images || continue
         ! smoke >/dev/null 2>"$LAB/said" || return 0
     done
     echo "podman.sh: it starts no container here: $(tail -n 1 "$LAB/said" 2>/dev/null || echo 'neither crun nor runc')" >&2
@@ -45,8 +46,8 @@ END
 }
 
 images() {
-    ENGINE=$LAB/bin/podman DOCKERLAB=$LAB "$SCRIPTS/docker.sh" busybox_image
-    [ ! -x /usr/bin/python3 ] || ENGINE=$LAB/bin/podman DOCKERLAB=$LAB "$SCRIPTS/docker.sh" python_image
+    ENGINE=$LAB/bin/podman DOCKERLAB=$LAB "$SCRIPTS/docker.sh" busybox_image 2>"$LAB/said"
+    [ ! -x /usr/bin/python3 ] || ENGINE=$LAB/bin/podman DOCKERLAB=$LAB "$SCRIPTS/docker.sh" python_image 2>"$LAB/said"
 }
 
 smoke() { "$LAB/bin/podman" run --rm --network none warm/busybox:1 echo works; }

@@ -52,7 +52,7 @@ class Project:
         return ComposeConnector("project", str(self.path), **{**self.options, **options})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plugin(docker_lab: Docker) -> Iterator[None]:
     """There is ``docker compose``, or a skip says why not."""
     with pytest.MonkeyPatch.context() as patch:
