@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bench import coprocess_daemons, coprocess_fcli, coprocess_scripts  # noqa: F401 - of this theme too
+from bench.coprocess_floor import FLOOR, floor
 from bench.coprocess_tools import COLD, FORK, LINES, THEME, VARIABLE, missing, path_of, place, serving
 from bench.cpu import ROOTS
 from bench.model import Block, Contender, Target, case
@@ -118,7 +119,7 @@ def _contenders(tool: str) -> list[Contender]:
 
 def _cpu(tool: str, what: str, ours: str, bound: float) -> Target:
     text = f"{tool}: CPU of a cold run ≥ {bound:g} x that of {what}, the client's own apart"
-    return Target(text, COLD, ours, ">=", bound, metric="served")
+    return Target(text, COLD, ours, ">=", bound, metric="served", floor=FLOOR)
 
 
 _TARGETS = {
@@ -143,7 +144,7 @@ def _register(tool: str) -> None:
     )
 
     def contenders() -> list[Contender]:
-        return _contenders(tool)
+        return [*_contenders(tool), *([floor(tool)] if targets else [])]
 
     targets = _TARGETS.get(tool, [])
     case(

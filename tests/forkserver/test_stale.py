@@ -38,6 +38,28 @@ def test_a_file_that_appears_where_it_was_looked_for(site):
     assert site.call(tool)[1] == b"False\n"
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_that_appears_beside_modules(site, link):
+    package = site.where / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nfrom . import other\nPATH = os.path.join(os.path.dirname(__file__), 'settings')\n"
+        "TEXT = open(PATH).read() if os.path.exists(PATH) else 'none'\n"
+    )
+    (package / "other.py").write_text("")
+    if link:
+        (package / "settings").symlink_to(site.where / "elsewhere")
+    tool = site.tool("import package\nprint(package.TEXT)\n")
+    for _ in range(2):
+        assert site.call(tool)[1] == b"none\n"
+    (package / "unrelated").write_text("")
+    assert site.call(tool)[1] == b"none\n"
+    assert site.only().calls == 3
+    (site.where / "elsewhere" if link else package / "settings").write_text("one")
+    for _ in range(2):
+        assert site.call(tool)[1] == b"one\n"
+
+
 def test_a_module_that_comes_in_front_of_another(site):
     tool = site.tool("import json\nprint(json.__file__)\n")
     first = site.call(tool)[1]

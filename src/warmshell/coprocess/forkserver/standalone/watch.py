@@ -68,6 +68,8 @@ class Recorder:
         self.on_terminal: Callable[[], None] | None = None
         self._files: dict[str, Signature | None] = {}
         self._listed: dict[str, Signature | None] = {}
+        self._each: dict[str, Signature | None] = self._files  # what each call compares
+        self._implied: dict[str, list[str]] = {}  # and what follows from the state of a directory
         self._searched: dict[str, frozenset[str]] = {}
         self._written: set[str] = set()
         self._made: set[str] = set()
@@ -100,23 +102,47 @@ class Recorder:
 
     def changed(self) -> str | None:
         """Something that is not any more as it was when it was looked at."""
-        for path, expected in self._files.items():
+        for path, expected in self._each.items():
             if _signature(self._stat, path) != expected:
                 return path
         for path, expected in self._listed.items():
             found = _listing_signature(self._stat, path)
-            if found != expected and not self._finds_the_same(path):
-                return path
-            self._listed[path] = found
+            if found != expected:
+                if not self._finds_the_same(path) or self._implied_changed(path):
+                    return path
+                self._listed[path] = _settled(found)
         return None
+
+    def _implied_changed(self, folder: str) -> bool:
+        return any(_signature(self._stat, path) != self._files[path] for path in self._implied.get(folder, ()))
+
+    def _is_implied(self, path: str, folder: str) -> bool:
+        """Whether what a path was follows from the state of a directory that is compared anyway.
+
+        What is missing in a directory is missing as long as that has the same time.
+        """
+        was, listed = self._files[path], self._listed.get(folder)
+        if listed is None or listed == _RACY:
+            return False
+        return was == listed[:3] if path == folder else was is None and not os.path.lexists(path)
 
     def _finds_the_same(self, path: str) -> bool:
         """Whether a directory that only imports have looked through has other files now, but the same modules."""
         return path in self._searched and _importable(path) == self._searched[path]
 
     def compact(self) -> None:
-        """Bring what each call compares together in memory: every page touched there is one that a fork has to copy."""
-        self._files = marshal.loads(marshal.dumps(self._files))  # noqa: S302 - our own
+        """Leave out what follows from the rest; bring together in memory what each call compares.
+
+        Every page that is touched there is one that a fork has to copy.
+        """
+        self._implied.clear()
+        for path in self._files:
+            folder = path if path in self._listed else os.path.dirname(path)
+            if self._is_implied(path, folder):
+                self._implied.setdefault(folder, []).append(path)
+        implied = {path for paths in self._implied.values() for path in paths}
+        each = {path: was for path, was in self._files.items() if path not in implied}
+        self._each = marshal.loads(marshal.dumps(each))  # noqa: S302 - our own
         self._listed = marshal.loads(marshal.dumps(self._listed))  # noqa: S302
 
     def forgive_chdir(self) -> None:
