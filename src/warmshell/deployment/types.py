@@ -25,6 +25,9 @@ _OWN = {
     "singularity": "warmshell.connector.singularity:SingularityConnector",
     "apptainer": "warmshell.connector.singularity:ApptainerConnector",
     "kubernetes": "warmshell.connector.kubernetes.connector:KubernetesConnector",
+    "helm": "warmshell.connector.helm:HelmConnector",
+    "helm3": "warmshell.connector.helm:Helm3Connector",
+    "helm4": "warmshell.connector.helm:HelmConnector",
     "occam": "warmshell.connector.occam:OccamConnector",
 }
 

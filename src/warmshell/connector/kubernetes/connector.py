@@ -15,7 +15,7 @@ from warmshell.connector.base import Member
 from warmshell.connector.kubernetes import judge, manifests
 from warmshell.connector.kubernetes.api import Api
 from warmshell.connector.kubernetes.cluster import ApiCluster, Cluster
-from warmshell.connector.kubernetes.config import access
+from warmshell.connector.kubernetes.config import Access, access
 from warmshell.connector.kubernetes.kubectl import KubectlCluster, base_words
 from warmshell.connector.kubernetes.objects import Objects, Source, pods_of
 from warmshell.connector.kubernetes.options import ClusterOptions, KubernetesOptions
@@ -91,10 +91,14 @@ class PodsConnector(ConnectorWrapper[ClusterOptionsT]):
 
     async def _by_api(self) -> Cluster:
         options = self.options
-        found = access(self._near(options.kubeconfig), options.kubeContext, os.environ, in_cluster=options.inCluster)
-        self._api = Api(found, seconds=options.connectTimeout, connections=options.maxConcurrentConnections,
+        self._api = Api(self.access(), seconds=options.connectTimeout, connections=options.maxConcurrentConnections,
                         debug=options.debug)  # fmt: skip
         return ApiCluster(self._api, self._reach, options.namespace)
+
+    def access(self) -> Access:
+        """Where the API server is, and who asks."""
+        options = self.options
+        return access(self._near(options.kubeconfig), options.kubeContext, os.environ, in_cluster=options.inCluster)
 
     def _near(self, file: str | None) -> str | None:
         return None if file is None else os.path.join(self.config_dir or "", os.path.expanduser(file))
@@ -124,17 +128,32 @@ class PodsConnector(ConnectorWrapper[ClusterOptionsT]):
         return KubectlCluster(base, run, reach, namespace.strip() or "default")
 
     async def _say(self, around: Member, words: Sequence[str], data: bytes | None) -> str:
+        return await self.say(around, words, _ASK_SECONDS, stdin=data)
+
+    async def say(self, around: Member, words: Sequence[str], seconds: float, **more: Any) -> str:
+        """What words of a program write that knows the cluster.
+
+        Args:
+            around: where they are run.
+            words: the program's.
+            seconds: how long they may take.
+            **more: of :meth:`warmshell.Location.run`.
+
+        Raises:
+            AuthenticationError: they fail because of who asks.
+            ConnectError: they fail; it says what they said.
+        """
         location = await self.connector.location(around)
         try:
-            result = await location.run(list(words), stdin=data, timeout=_ASK_SECONDS)
+            result = await location.run(list(words), timeout=seconds, **more)
         except CommandTimeout:
-            raise ConnectError(f"{words[0]} has not answered within {_ASK_SECONDS:g} s", command=" ".join(words),
+            raise ConnectError(f"{words[0]} has not answered within {seconds:g} s", command=" ".join(words[:3]) + " …",
                                location=self.deployment_name) from None  # fmt: skip
         if result.ok:
             return result.text
         said = result.stderr.decode("utf-8", "replace").strip()[-_SAID:]
         kind = AuthenticationError if re.search(r"Unauthorized|Forbidden|must be logged in", said) else ConnectError
-        raise kind(f"{words[0]} fails: {said or 'without a word'}", command=" ".join(words),
+        raise kind(f"{words[0]} fails: {said or 'without a word'}", command=" ".join(words[:3]) + " …",
                    location=self.deployment_name)  # fmt: skip
 
     # -- locations --------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class Objects:
         """An object that is there to stay; one that is about to go is waited for."""
         found = await self._cluster.get(ref)
         if found is not None and found["metadata"].get("deletionTimestamp"):
-            await self._gone([ref], [])
+            await gone(self._cluster, [ref], [], self._deployment)
             return None
         return found
 
@@ -150,29 +150,7 @@ class Objects:
                 problems.append(error)
         if problems:
             raise problems[0]
-        await self._gone(made, sources)
-
-    async def _gone(self, refs: Sequence[Ref], sources: Sequence[Source]) -> None:
-        left: str = ""
-        try:
-            async with asyncio.timeout(_GONE_SECONDS):
-                pause = _PAUSE
-                while left := await in_spite_of_a_restart(lambda: self._left(refs, sources)):
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, _LONGEST_PAUSE)
-        except TimeoutError:
-            raise ConnectError(
-                f"{left or 'something'} is still there {_GONE_SECONDS:g} s after it was to go",
-                location=self._deployment, hint="look at its finalizers, and at terminationGracePeriodSeconds",
-            ) from None  # fmt: skip
-
-    async def _left(self, refs: Sequence[Ref], sources: Sequence[Source]) -> str:
-        for ref in refs:
-            if await self._cluster.get(ref) is not None:
-                return f"the {ref}"
-        for pod in await pods_of(self._cluster, [source for source in sources if source.selector is not None]):
-            return f"the pod {pod['metadata']['name']!r}"
-        return ""
+        await gone(self._cluster, made, sources, self._deployment)
 
     async def _sweep(self) -> None:
         """Remove what clients of this machine that have ended left of the same kinds, in the same namespaces."""
@@ -186,7 +164,7 @@ class Objects:
         for ref in dead:
             _log.info("%s: the %s was left by a client that has ended; it is removed", self._deployment, ref)
             await self._cluster.delete(ref)
-        await self._gone(dead, [])
+        await gone(self._cluster, dead, [], self._deployment)
 
     async def _refs(self) -> list[Ref]:
         defined = {
@@ -208,3 +186,38 @@ async def pods_of(cluster: Cluster, sources: Sequence[Source]) -> list[dict[str,
             pods = [] if pod is None else [pod]
         found.update({(each["metadata"]["namespace"], each["metadata"]["name"]): each for each in pods})
     return list(found.values())
+
+
+async def gone(cluster: Cluster, refs: Sequence[Ref], sources: Sequence[Source], deployment: str) -> None:
+    """Wait until objects, and pods that can be found so, are gone.
+
+    Args:
+        cluster: where they are.
+        refs: the objects.
+        sources: of the pods.
+        deployment: the name of the deployment, for errors.
+
+    Raises:
+        ConnectError: one is still there after a minute.
+    """
+    left = ""
+    try:
+        async with asyncio.timeout(_GONE_SECONDS):
+            pause = _PAUSE
+            while left := await in_spite_of_a_restart(lambda: _left(cluster, refs, sources)):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+    except TimeoutError:
+        raise ConnectError(
+            f"{left or 'something'} is still there {_GONE_SECONDS:g} s after it was to go", location=deployment,
+            hint="look at its finalizers, and at terminationGracePeriodSeconds",
+        ) from None  # fmt: skip
+
+
+async def _left(cluster: Cluster, refs: Sequence[Ref], sources: Sequence[Source]) -> str:
+    for ref in refs:
+        if await cluster.get(ref) is not None:
+            return f"the {ref}"
+    for pod in await pods_of(cluster, [source for source in sources if source.selector is not None]):
+        return f"the pod {pod['metadata']['name']!r}"
+    return ""

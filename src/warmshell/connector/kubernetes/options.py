@@ -21,14 +21,10 @@ class ClusterOptions(InsideOptions):
         kubectl: the program to do everything by, instead of asking the API server from here; needed, and kubectl by
             default, where the deployment wraps another one
         maxConcurrentConnections: connections to the API server at once
-        resourcesCacheTTL: seconds for which the list of containers is taken to be the same; asked for anew by default
-        resourcesCacheSize: of no use here, as there is one list only
-        locationsCacheTTL: the former name of resourcesCacheTTL
-        locationsCacheSize: the former name of resourcesCacheSize
-        timeout: seconds that deploying may take
-        wait: whether to wait until everything is ready
-        scheduleTimeout: seconds for which no node may take a pod before that is an error; more where nodes are added
-            on demand
+        locationsCacheTTL: seconds for which the list of containers is taken to be the same; asked for anew by default
+        locationsCacheSize: of no use here, as there is one list only
+        resourcesCacheTTL: the former name of locationsCacheTTL
+        resourcesCacheSize: the former name of locationsCacheSize
         debug: whether every request to the API server is logged
     """
 
@@ -38,19 +34,16 @@ class ClusterOptions(InsideOptions):
     namespace: str | None = None
     kubectl: str | None = None
     maxConcurrentConnections: Positive = CONNECTIONS  # noqa: N815
-    resourcesCacheTTL: Count | None = None  # noqa: N815
-    resourcesCacheSize: Count | None = None  # noqa: N815
     locationsCacheTTL: Count | None = None  # noqa: N815
     locationsCacheSize: Count | None = None  # noqa: N815
-    timeout: Seconds = ACT_SECONDS
-    wait: bool = True
-    scheduleTimeout: Seconds = 30.0  # noqa: N815
+    resourcesCacheTTL: Count | None = None  # noqa: N815
+    resourcesCacheSize: Count | None = None  # noqa: N815
     debug: bool = False
 
     @property
     def same_for(self) -> float:
         """Seconds for which the list of containers is taken to be the same."""
-        return float(self.resourcesCacheTTL or self.locationsCacheTTL or 0)
+        return float(self.locationsCacheTTL or self.resourcesCacheTTL or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +54,14 @@ class KubernetesOptions(ClusterOptions):
         files: the manifests that are applied, and taken away again in reverse order; of an external deployment, what
             is there already
         selector: a label selector for further pods, which are only used
+        timeout: seconds that deploying may take
+        wait: whether to wait until everything is ready
+        scheduleTimeout: seconds for which no node may take a pod before that is an error; more where nodes are added
+            on demand
     """
 
     files: list[str] | None = None
     selector: str | None = None
+    timeout: Seconds = ACT_SECONDS
+    wait: bool = True
+    scheduleTimeout: Seconds = 30.0  # noqa: N815
