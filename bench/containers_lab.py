@@ -83,7 +83,10 @@ def _lab(script: str, variable: str) -> Iterator[Path]:
         NotHere: it cannot run here.
     """
     home = Path(tempfile.mkdtemp(prefix="warm-bench-", dir="/tmp"))  # short, for the names of sockets
-    environment = {**os.environ, variable: str(home)}
+    number = os.getpid()  # a cluster has addresses of its own; those of the tests and of the ssh theme are others
+    environment = {
+        **os.environ, variable: str(home), "K8SLAB_ADDRESS": f"127.127.{number >> 8 & 255}.{number % 254 + 1}"
+    }  # fmt: skip
     if not (_BACKENDS / script).exists():
         home.rmdir()
         raise NotHere(f"there is no tests/backends/{script}")
