@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from warmshell.coprocess import CoprocessPool
 
-from .examples import LANGUAGES, example
+from .examples import EXAMPLES, LANGUAGES, example
 
 WORDS = [[], ["x", "y z", ""], ['it\'s\n"q"\\', "$(x)*", "é\t"], ["u0022", "\\u0022", "]}", "},{"]]
 
@@ -41,3 +42,34 @@ async def test_bytes_that_are_no_text(language: str) -> None:
     async with CoprocessPool(example(language), size=1) as pool:
         for _ in range(2):
             assert (await pool.run([b"\xff\xfe\x01"])).stdout == b"\xff\xfe\x01\n"
+
+
+_OPENS_EACH_TIME = """
+[ "$FCLI_VERSION" = 1 ] || { echo "run: $*"; exit; }
+requests=$FCLI_REQUEST_FIFO responses=$FCLI_RESPONSE_FIFO
+unset FCLI_VERSION FCLI_REQUEST_FIFO FCLI_RESPONSE_FIFO FCLI_CLIENT_PID FCLI_STREAMS FCLI_LOG
+while IFS= read -r line <"$requests"; do
+    case $line in
+    '{"argv":'*) echo "served: $line"; echo '{"status":0}' >"$responses" ;;
+    *) echo '{"status":2}' >"$responses" ;;
+    esac
+done
+"""
+
+
+def _of_the_specification() -> str:
+    text = (EXAMPLES.parents[1] / "docs/fcli.md").read_text(encoding="utf-8")
+    return text.split("## A coprocess in POSIX sh")[1].split("```sh\n")[1].split("```")[0]
+
+
+@pytest.mark.parametrize("kind", ["the specification's own", "one that opens the pipes for each message"])
+async def test_the_smallest_coprocesses(kind: str, tmp_path: Path) -> None:
+    tool = tmp_path / "tool.sh"
+    tool.write_text(_of_the_specification() if "own" in kind else _OPENS_EACH_TIME, encoding="utf-8")
+    cold = subprocess.run(["sh", tool, "a"], capture_output=True, check=True, stdin=subprocess.DEVNULL)
+    assert cold.stdout == b"run: a\n"
+    async with CoprocessPool(["sh", str(tool)], size=1) as pool:
+        for word in ("a", "b", "c"):
+            result = await pool.run([word], timeout=30)
+            assert (result.returncode, result.text) == (0, f'served: {{"argv":["{tool}","{word}"]}}\n')
+        assert pool.statistics().started == 1
