@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 
 import warmshell
-from kubernetes.lab import Kubernetes, container, manifest, pod, spec
+from kubernetes.lab import BUSYBOX, PYTHON, Kubernetes, container, manifest, pod, spec
+from ssh.conftest import lab, ssh_lab  # noqa: F401 - fixtures
+from ssh.lab import Lab
 from warmshell.connector.kubernetes import manifests
 from warmshell.connector.kubernetes.connector import KubernetesConnector
+from warmshell.deployment.file import Deployment, Wraps
+from warmshell.deployment.manager import DeploymentManager
 from warmshell.testing import eventually
 
 
@@ -261,3 +265,27 @@ async def test_what_kubectl_cannot(kube: Kubernetes, tmp_path: Path, options: di
     with pytest.raises(warmshell.WarmshellError, match=words):
         await connector.deploy()
     await connector.undeploy()
+
+
+@pytest.mark.parametrize("image", [BUSYBOX, PYTHON])
+async def test_pods_of_a_cluster_that_an_ssh_host_can_reach(
+    kube: Kubernetes,
+    lab: Lab,  # noqa: F811
+    tmp_path: Path,
+    image: str,
+) -> None:
+    config = {"files": [manifest(tmp_path / "a.yaml", pod("far", image))], "kubeconfig": kube.kubeconfig,
+              "namespace": kube.namespace}  # fmt: skip
+    outer = Deployment("outer", "ssh", {"nodes": ["hostA"], "config": lab.config})
+    async with DeploymentManager([outer, Deployment("inner", "kubernetes", config, wraps=Wraps("outer"))]) as manager:
+        connector = manager.connector("inner")
+        [found] = (await connector.get_available_locations()).values()
+        assert found.wraps is not None
+        assert found.wraps.name == "hostA"
+        node = await connector.location(found)
+        assert (await node.run(["printf", "%s", "it's *"])).stdout == b"it's *"
+        assert (await node.run("cat", stdin=b"x" * 300_000)).stdout == b"x" * 300_000
+        with pytest.raises(warmshell.CommandTimeout):
+            await node.run("sleep 4343 & wait", timeout=1.0)
+        assert not await runs(node, "sleep 4343")
+    assert kube.names() == []

@@ -182,7 +182,7 @@ class Api:
             Refusal: the server says no: there is no such container, or it does not run.
             ConnectError: it cannot be reached, or speaks no version that is known.
         """
-        from warmshell.connector.kubernetes.session import ExecProcess
+        from warmshell.connector.kubernetes.session import ExecProcess, transport_of
 
         asked = ["stdin", "stdout", "tty" if terminal else "stderr"]
         params = [("container", container), *[(name, "true") for name in asked], *[("command", word) for word in words]]
@@ -192,7 +192,10 @@ class Api:
         try:
             receiver = Receiver(socket.protocol)
         except ProtocolError as error:
+            transport = transport_of(socket)
             await socket.close()
+            if transport is not None:
+                transport.abort()
             raise ConnectError(f"no program can be started: {error}", location=self.access.name) from None
         process = ExecProcess(socket, receiver, self._programs.discard)
         self._programs.add(process)

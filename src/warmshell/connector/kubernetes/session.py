@@ -48,6 +48,7 @@ class ExecProcess(Process):
         on_end: Callable[[ExecProcess], None],
     ) -> None:
         self._socket = socket
+        self._transport = transport_of(socket)
         self._receiver = receiver
         self._on_end = on_end
         self._room: asyncio.Future[None] | None = None
@@ -79,14 +80,12 @@ class ExecProcess(Process):
             await self._close()
 
     async def _close(self) -> None:
-        connection = getattr(getattr(self._socket, "_response", None), "connection", None)
-        transport = getattr(connection, "transport", None)
         try:
             with contextlib.suppress(OSError, RuntimeError):
                 await self._socket.close()
         finally:
-            if transport is not None:
-                transport.abort()  # its TLS would wait for the other side, with nobody here who waits for that
+            if self._transport is not None:
+                self._transport.abort()  # its TLS would wait for the other side, with nobody here who waits for that
 
     async def _read_all(self) -> None:
         import aiohttp
@@ -145,6 +144,13 @@ class ExecProcess(Process):
         await self.stdin.aclose()
         await self.stdout.aclose()
         await self.stderr.aclose()
+
+
+def transport_of(socket: aiohttp.ClientWebSocketResponse[bool]) -> asyncio.Transport | None:
+    """What carries a connection, while that still knows it."""
+    connection = getattr(getattr(socket, "_response", None), "connection", None)
+    transport = getattr(connection, "transport", None)
+    return transport if isinstance(transport, asyncio.Transport) else None
 
 
 class Sent(ByteSendStream):
