@@ -79,6 +79,13 @@ async def test_much_goes_both_ways_at_once_within_bounds(kube: Kubernetes, busy:
         assert await process.wait() == 0
 
 
+async def test_input_that_nobody_reads_loses_no_output(kube: Kubernetes, busy: str) -> None:
+    """A real server of version 4 loses the last of it when more is sent to a program that has ended."""
+    async with kube.connect(busy) as node:
+        for _ in range(3):
+            assert (await node.run(["head", "-c", "5"], stdin=b"12345" + bytes(3_000_000))).stdout == b"12345"
+
+
 async def test_a_pod_of_several_containers_asks_for_one(kube: Kubernetes, tmp_path: Path) -> None:
     two = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "two"},
            "spec": spec(container(), container(name="side"))}  # fmt: skip

@@ -14,11 +14,17 @@ _FEED = 'trap "" HUP INT QUIT TERM;echo $$;while IFS= read -r n&&test $n -gt 0;d
 _CAN = '_warm_x=$(echo ab|dd bs=3 count=1 iflag=fullblock 2>/dev/null);test "$_warm_x" = ab||'
 _CANNOT = "{ echo there is no dd that can read whole blocks>&2;exit 127;};"
 
+# What is sent to one that has ended makes some servers lose the last of its output; so what is still on its way is read
+# for a moment, until the client has sent the end. Then it is ended, by a signal of which shells tell nothing.
+_LEAVE = (
+    "_warm_n=0;while test $_warm_n -lt 10&&kill -0 $_warm_feed;do sleep 0.1||sleep 1;_warm_n=$((_warm_n+1));done"
+    " 2>/dev/null;kill -PIPE $_warm_feed 2>/dev/null"
+)
+
 
 def counted_text(text: str) -> str:
     """The text for a ``sh`` whose standard input is counted: it runs this text, for which it is not."""
-    # By a signal of which shells do not tell that it ended something.
-    rest = f"IFS= read -r _warm_feed;trap 'kill -PIPE $_warm_feed 2>/dev/null' EXIT;{text}"
+    rest = f"IFS= read -r _warm_feed;trap '{_LEAVE}' EXIT;{text}"
     return f"{_CAN}{_CANNOT}exec 3<&0;sh -c '{_FEED}' <&3 2>/dev/null 3<&-|{{ exec 3<&-;{rest}\n}}"
 
 
