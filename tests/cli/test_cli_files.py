@@ -82,3 +82,18 @@ def test_a_reader_that_has_gone(warm, tmp_path):
     assert process.wait(60) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_names_of_a_deployment_file(warm, full):
+    (full / "warmshell.yaml").write_text(
+        "deployments: {box: {type: command, config: {exec: env, locations: [a, b]}}, alone: {type: local}}"
+    )
+    assert warm.output("ls", f"box/a:{full}/dir") == warm.output("ls", "dir")
+    assert warm.output("cat", f"alone:{full}/dir/b") == b"12345"
+    assert warm.output("cp", f"box/b:{full}/dir/b", "copy") == b""
+    assert (full / "copy").read_bytes() == b"12345"
+    several = warm("ls", "box:/")
+    assert (several.returncode, several.stdout) == (1, b"")
+    assert b"box/a" in several.stderr
+    (full / "warmshell.yaml").write_text("deployments: [")
+    assert "warmshell.yaml" in warm.refused("cat", "host:x")

@@ -61,6 +61,34 @@ def test_targets(text, location, path):
         assert parse_target(text) == (location, path)
 
 
+@pytest.mark.parametrize(
+    ("text", "location", "path"),
+    [
+        ("tools:/data", "tools", b"/data"),
+        ("tools:data/x:y", "tools", b"data/x:y"),
+        ("tools:", "tools", b"."),
+        ("tools/pod:/data", "tools/pod", b"/data"),
+        ("tools/pod:main:./x", "tools/pod:main", b"./x"),
+        ("tools/pod:", "tools/pod", b"."),
+        ("tools/pod:x", None, None),
+        ("tools:~/x", None, None),
+        ("tools", None, b"tools"),
+        ("tools/pod", None, b"tools/pod"),
+        ("./tools/pod:/data", None, b"./tools/pod:/data"),
+        ("other:/data", "ssh://other", b"/data"),
+        ("alice@tools:/data", "ssh://alice@tools", b"/data"),
+        ("local:/data", "local:", b"/data"),
+    ],
+)
+def test_names_of_deployments(text, location, path):
+    names = ["tools", "local"]
+    if path is None and location is None:
+        with pytest.raises(LocationError):
+            parse_target(text, names)
+    else:
+        assert parse_target(text, names) == (location, path)
+
+
 def test_home_and_bytes(monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
     assert parse_target("local:~/x").path == b"/somewhere/x"

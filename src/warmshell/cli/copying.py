@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmshell.cli.targets import Target, parse_target
+from warmshell.cli.targets import Target, target_of
 from warmshell.connector import connect
 from warmshell.errors import CommandError, CopyError
 from warmshell.transfer.api import At, copy
@@ -42,8 +42,8 @@ def request_from(
         CommandError: too few words.
         LocationError: a word that looks like a location and is none.
     """
-    given = [parse_target(word) for word in words]
-    destinations = [parse_target(word) for word in targets] or [given.pop()]
+    given = [target_of(word) for word in words]
+    destinations = [target_of(word) for word in targets] or [given.pop()]
     if not given:
         raise CommandError("nothing to copy: give a source and a destination, or --to")
     options = {**options, "recursive": recursive, "dereference": dereference or not recursive}

@@ -9,8 +9,9 @@ import click
 _HELP = """Copy files and directories between any two locations, with the names of cp -r.
 
 A file, or a new directory, appears under its final name only when it is whole. SRC and DST are paths of this machine,
-HOST:PATH, or LOCATION:PATH with the URL of a location. Several sources need a directory as their destination; with
---to, all words are sources, and each --to is a destination: they are served by one reading.
+HOST:PATH, or LOCATION:PATH with the URL of a location or its name in the deployment file. Several sources need a
+directory as their destination; with --to, all words are sources, and each --to is a destination: they are served by
+one reading.
 
 \b
   warm cp -r results node1:/data/

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from warmshell.cli.common import DEFAULT_LOCATION, exact
 from warmshell.cli.group import complain
-from warmshell.cli.targets import Target, parse_target
+from warmshell.cli.targets import Target, target_of
 from warmshell.connector import connect
 from warmshell.errors import WarmshellError
 from warmshell.location import Location
@@ -47,7 +47,7 @@ async def for_each(words: Sequence[str], work: Callable[[RemotePath, str], Await
     Raises:
         LocationError: a word that means no path. Nothing was done then.
     """
-    targets = [(parse_target(exact(word)), word) for word in words]
+    targets = [(target_of(exact(word)), word) for word in words]
     failed = 0
     async with AsyncExitStack() as stack:
         reach = Reach(stack)

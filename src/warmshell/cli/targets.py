@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from typing import NamedTuple
 
 from warmshell.errors import LocationError
 
-HELP = "PATH, LOCATION:PATH (ssh://user@host:22:/data, local:/data) or, as for scp, HOST:PATH"
+HELP = "PATH, LOCATION:PATH (ssh://user@host:22:/data, local:/data, NAME:/data) or, as for scp, HOST:PATH"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SEPARATOR = re.compile(r":(?=$|[/.~])")
@@ -21,7 +22,8 @@ class Target(NamedTuple):
     """A path, and where it is.
 
     Attributes:
-        location: the URL of a location, or ``None``: a path of this machine without any location named.
+        location: the URL of a location, or its name in a deployment file; ``None``: a path of this machine without any
+            location named.
         path: the bytes of the path; relative ones start in the location's directory.
     """
 
@@ -29,11 +31,32 @@ class Target(NamedTuple):
     path: bytes
 
 
-def parse_target(text: str) -> Target:
+def target_of(text: str) -> Target:
+    """What a word means here, where a deployment file may give locations their names.
+
+    Raises:
+        LocationError: as :func:`parse_target`, or the deployment file cannot be read.
+    """
+    return parse_target(text, _deployments() if ":" in text and not _URL.match(text) else ())
+
+
+def _deployments() -> Container[str]:
+    from warmshell.deployment.file import DeploymentFile, find
+
+    path = find()
+    return () if path is None else DeploymentFile(path).names
+
+
+def parse_target(text: str, names: Container[str] = ()) -> Target:
     """What a word such as ``ssh://host:/data``, ``local:/data``, ``host:/data`` or ``./data`` means.
 
     A word is a path of this machine if a slash comes before its first colon, or if it has none; so ``./a:b`` always
-    is one. Behind a URL the path begins with ``/``, ``./``, ``../`` or ``~/``, or is empty (the location's directory).
+    is one. Behind a URL, and behind ``NAME/LOCATION``, the path begins with ``/``, ``./``, ``../`` or ``~/``, or is
+    empty (the location's directory).
+
+    Args:
+        text: the word.
+        names: the deployments that there are: ``NAME:/data`` and ``NAME/LOCATION:/data`` are at theirs.
 
     Raises:
         LocationError: the word is empty, or looks like a location and is none.
@@ -42,6 +65,9 @@ def parse_target(text: str) -> Target:
         raise LocationError("an empty path", hint=HELP)
     if _URL.match(text):
         return _url(text)
+    name = re.split("[:/]", text, maxsplit=1)[0]
+    if ":" in text and name != "local" and name in names:
+        return _named(text, name)
     word = _WORD.fullmatch(text)
     if word is None:
         return Target(None, os.fsencode(text))
@@ -51,6 +77,15 @@ def parse_target(text: str) -> Target:
     if not _HOST.fullmatch(head):
         raise LocationError(f"no host in {text!r}", hint=f"for a path of this machine write ./{text}")
     return _target(f"ssh://{head}", path)
+
+
+def _named(text: str, name: str) -> Target:
+    if text[len(name)] == ":":
+        return _target(name, text[len(name) + 1 :])
+    separator = _SEPARATOR.search(text, len(name))
+    if separator is None:
+        raise LocationError(f"no path in {text!r}", hint=f"{text}:/some/path, or ./{text} for one of this machine")
+    return _target(text[: separator.start()], text[separator.end() :])
 
 
 def _local(text: str) -> Target:
