@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from warmshell.connector.base import Member
-from warmshell.connector.options import Seconds, Words
+from warmshell.connector.options import Words
 from warmshell.connector.wrapped import WrappedPlace
-from warmshell.connector.wrapper import ACT_SECONDS, ConnectorWrapper, InsideOptions
+from warmshell.connector.wrapper import ConnectorWrapper, DeployOptions
 from warmshell.errors import LocationError
 from warmshell.protocol.quoting import quote, quote_all
 from warmshell.shield import shielded
@@ -24,7 +24,7 @@ _PLACES = re.compile(re.escape(_LOCATION) + b"|" + re.escape(_LINE))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandOptions(InsideOptions):
+class CommandOptions(DeployOptions):
     """A program that runs words inside of something.
 
     Attributes:
@@ -34,14 +34,12 @@ class CommandOptions(InsideOptions):
         undeploy: the same to take it down
         locations: the names of its locations, or a script that prints them, a line each; by default there is one in
             each location around, with its name, or with that of the deployment where there is only one
-        deployTimeout: seconds that deploy and undeploy may take
     """
 
     exec: Words
     deploy: Words | None = None
     undeploy: Words | None = None
     locations: Words | None = None
-    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815 - as the published names are
 
 
 class Template:

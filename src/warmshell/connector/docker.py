@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
-from warmshell.connector.base import Member
 from warmshell.connector.docker_daemon import Daemon, hint, said
 from warmshell.connector.docker_words import (
     DockerOptions,
@@ -19,11 +17,10 @@ from warmshell.connector.docker_words import (
     run_environment,
     run_words,
 )
+from warmshell.connector.kept import Kept, KeptConnector, greeted
 from warmshell.connector.owner import this_client
 from warmshell.connector.wrapped import WrappedPlace
-from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import ConnectError, LocationError, WarmshellError
-from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.location import Location
@@ -31,23 +28,9 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 10.0  # for a container to end with its input
 _PAUSE = 0.2  # seconds between two looks at a container that tells nothing by itself
-_HEARD = 600  # bytes in which a container's greeting is looked for
 
 
-class Container:
-    """One that this client has started.
-
-    Args:
-        name: what it is called.
-        process: the program that stays with it.
-    """
-
-    def __init__(self, name: str, process: Process) -> None:
-        self.name = name
-        self.process = process
-
-
-class DockerConnector(ConnectorWrapper[DockerOptions]):
+class DockerConnector(KeptConnector[DockerOptions]):
     """Containers that are made from an image, or that run already.
 
     Args:
@@ -62,6 +45,7 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
     """
 
     config: ClassVar[type[Any]] = DockerOptions
+    kind: ClassVar[str] = "container"
 
     def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
         super().__init__(deployment_name, config_dir, **options)
@@ -71,73 +55,40 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
             raise LocationError(
                 f"{deployment_name}: give either image, to make containers from, or containers, which run already"
             )
-        self._started: list[Container] = []
-        self._found: list[str] = []
 
     # -- life -------------------------------------------------------------------------------------------------------
 
-    async def bring_up(self, external: bool) -> None:
-        await super().bring_up(external)
-        location = await self.connector.location(await self.one_around())
-        named = [self.options.containerId] if external and self.options.containerId is not None else None
-        running = self.options.containers or named
-        if running is not None:
-            for name in running:
-                await self._check_running(location, name)
-            self._found = list(running)
-            return
+    def running(self, external: bool) -> Sequence[str] | None:
+        if self.options.containers is not None:
+            return self.options.containers
+        if external and self.options.containerId is not None:
+            return [self.options.containerId]
         if external or self.options.image is None:
             raise LocationError(
                 f"{self.deployment_name}: an external deployment names its containers, and only that has a containerId"
             )
-        await self._daemon(location).sweep()
-        try:
-            async with asyncio.timeout(self.options.deployTimeout):
-                await asyncio.gather(*[self._launch(location, name) for name in self._names()])
-        except TimeoutError:
-            await shielded(self._end_all())
-            raise ConnectError(
-                f"the containers did not start within {self.options.deployTimeout:g} s", location=self.deployment_name
-            ) from None
-        except BaseException:
-            await shielded(self._end_all())
-            raise
+        return None
 
-    async def take_down(self, external: bool) -> None:
-        self._found = []
-        try:
-            await self._end_all()
-        finally:
-            await super().take_down(external)
+    async def sweep(self, location: Location) -> None:
+        await self._daemon(location).sweep()
 
     def held(self) -> dict[str, Any]:
-        if not self._started:
+        if not self.started:
             return {}
-        return {"image": None, "containerId": None, "containers": [each.name for each in self._started]}
+        return {"image": None, "containerId": None, "containers": [each.name for each in self.started]}
 
-    def _names(self) -> list[str]:
-        options = self.options
-        name = options.name or f"warm-{secrets.token_hex(6)}"
-        return [name] if options.count == 1 else [f"{name}-{number}" for number in range(1, options.count + 1)]
+    def names(self) -> list[str]:
+        return self.numbered(self.options.name or f"warm-{secrets.token_hex(6)}")
 
-    async def _launch(self, location: Location, name: str) -> None:
+    async def launch(self, location: Location, name: str) -> None:
         hello = secrets.token_hex(8)
         words = run_words(self.options, name, this_client(), hello)
         process = await location.place.open(Command(words, env=run_environment(self.options)))
-        self._started.append(Container(name, process))
-        if self.options.command is None:
-            await self._said(process, hello, words)
-        else:
+        self.keep(name, process)
+        if self.options.command is not None:
             await self._runs(location, name, process, words)
-
-    async def _said(self, process: Process, hello: str, words: Sequence[str]) -> None:
-        """Wait until the container greets; docker says why it does not."""
-        heard = b""
-        while hello.encode() not in heard:
-            data = await process.stdout.receive()
-            if not data:
-                raise await self._not_started(process, words)
-            heard = (heard + data)[-_HEARD:]
+        elif not await greeted(process, hello):
+            raise await self._not_started(process, words)
 
     async def _runs(self, location: Location, name: str, process: Process, words: Sequence[str]) -> None:
         """Wait until a container that greets nobody runs."""
@@ -159,16 +110,9 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
             command=" ".join(words[:8]) + " …", location=self.deployment_name, hint=hint(text),
         )  # fmt: skip
 
-    async def _end_all(self) -> None:
-        started, self._started = self._started, []
-        outcomes = await asyncio.gather(*[self._end(container) for container in started], return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _end(self, container: Container) -> None:
+    async def end(self, kept: Kept) -> None:
         """A container ends with its input; one that does not is removed."""
-        process = container.process
+        process = kept.process
         try:
             with contextlib.suppress(WarmshellError, OSError):
                 await process.stdin.aclose()
@@ -178,7 +122,7 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
                         await process.wait()
                         return
             location = await self.connector.location(await self.one_around())
-            await self._daemon(location).run("rm", "--force", container.name)
+            await self._daemon(location).run("rm", "--force", kept.name)
         finally:
             await process.aclose()
 
@@ -199,7 +143,7 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
     async def _is_running(self, location: Location, name: str) -> bool:
         return await self._inspect(location, name, "{{.State.Running}}") == "true"
 
-    async def _check_running(self, location: Location, name: str) -> None:
+    async def check_running(self, location: Location, name: str) -> None:
         state = await self._inspect(location, name, "{{.State.Status}}")
         if state is None:
             raise ConnectError(f"there is no container {name!r}", location=self.deployment_name,
@@ -208,20 +152,8 @@ class DockerConnector(ConnectorWrapper[DockerOptions]):
             raise ConnectError(f"the container {name!r} does not run: it is {state}", location=self.deployment_name,
                                hint=f"`{self.options.program} start {name}` starts it")  # fmt: skip
 
-    # -- locations --------------------------------------------------------------------------------------------------
-
-    async def places(self, service: str | None = None) -> Sequence[Member]:
-        if service is not None:
-            raise LocationError(f"{self.deployment_name}: there is no service {service!r}: a container has none")
-        around = await self.one_around()
-        names = self._found or [container.name for container in self._started]
-        return [
-            Member(name, functools.partial(self._place, name, around.name), hostname=name, wraps=self.seen(around))
-            for name in names
-        ]
-
-    def _place(self, name: str, around: str) -> WrappedPlace:
-        return self.inside(name, around, exec_wrap(self.options, name, ours=not self._found))
+    def place(self, name: str, around: str) -> WrappedPlace:
+        return self.inside(name, around, exec_wrap(self.options, name, ours=not self.found))
 
 
 class PodmanConnector(DockerConnector):

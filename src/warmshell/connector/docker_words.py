@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
 
-from warmshell.connector.options import Positive, Seconds, Words
-from warmshell.connector.wrapper import ACT_SECONDS, InsideOptions
+from warmshell.connector.kept import KeptOptions
+from warmshell.connector.options import Words
+from warmshell.connector.wrapper import DeployOptions, InsideOptions
 
 LABEL = "warmshell.client"
 """The label of containers that belong to a client: which one, so that what a dead one left can be told."""
@@ -215,29 +216,26 @@ class RunOptions(InsideOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaemonOptions(InsideOptions):
+class DaemonOptions(DeployOptions):
     """Where a daemon is, and by which program it is asked.
 
     Attributes:
         program: docker, podman, or what takes the same words
         host: the daemon's socket, instead of that of DOCKER_HOST
         context: the context to use
-        deployTimeout: seconds that starting may take, pulling images included
     """
 
     program: str = "docker"
     host: str | None = None
     context: str | None = None
-    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
 
 
 @dataclass(frozen=True, kw_only=True)
-class DockerOptions(DaemonOptions, RunOptions):
+class DockerOptions(KeptOptions, DaemonOptions, RunOptions):
     """Containers of Docker or Podman: made from an image, or those that run already.
 
     Attributes:
         image: what to make containers from
-        count: how many
         name: what they are called; with a number behind it if there are several
         command: what they run instead of waiting for the client's end; such a one outlives a client that is killed
             until another sweeps
@@ -246,7 +244,6 @@ class DockerOptions(DaemonOptions, RunOptions):
     """
 
     image: str | None = None
-    count: Positive = 1
     name: str | None = None
     command: Words | None = None
     containers: list[str] | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmshell.command import Command
 from warmshell.connector.base import Member
+from warmshell.connector.kept import Kept, KeptConnector, greeted
 from warmshell.connector.owner import is_dead, this_client
 from warmshell.connector.singularity_words import (
     STOP_SECONDS,
@@ -24,9 +24,7 @@ from warmshell.connector.singularity_words import (
     start_words,
 )
 from warmshell.connector.wrapped import WrappedPlace
-from warmshell.connector.wrapper import ConnectorWrapper
 from warmshell.errors import ConnectError, LocationError, WarmshellError
-from warmshell.shield import shielded
 
 if TYPE_CHECKING:
     from warmshell.location import Location
@@ -37,24 +35,7 @@ _HURRY_SECONDS = 2.0  # for one that is being started; it may be fetching its im
 _ASK_SECONDS = 60.0
 
 
-class Instance:
-    """One that this client starts.
-
-    Args:
-        name: what it is called.
-        guard: the process that stays with it.
-
-    Attributes:
-        runs: whether it has been seen running.
-    """
-
-    def __init__(self, name: str, guard: Process) -> None:
-        self.name = name
-        self.guard = guard
-        self.runs = False
-
-
-class SingularityConnector(ConnectorWrapper[SingularityOptions]):
+class SingularityConnector(KeptConnector[SingularityOptions]):
     """Instances that are started from an image, or that run already.
 
     Args:
@@ -72,6 +53,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
     """
 
     config: ClassVar[type[Any]] = SingularityOptions
+    kind: ClassVar[str] = "instance"
     programs: ClassVar[tuple[str, ...]] = ("singularity", "apptainer")
 
     def __init__(self, deployment_name: str, config_dir: str | None = None, **options: Any) -> None:
@@ -85,48 +67,25 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
             )
         environment(given, "")
         self._program = given.program or self.programs[0]
-        self._started: list[Instance] = []
-        self._found: list[str] = []
 
     # -- life -------------------------------------------------------------------------------------------------------
 
-    async def bring_up(self, external: bool) -> None:
-        await super().bring_up(external)
-        location = await self.connector.location(await self.one_around())
-        self._program = self.options.program or await self._which(location)
-        named = [self.options.instanceName] if external and self.options.instanceName is not None else None
-        running = self.options.instances or named
-        if running is not None:
-            for name in running:
-                await self._check_running(location, name)
-            self._found = list(running)
-            return
+    def running(self, external: bool) -> Sequence[str] | None:
+        if self.options.instances is not None:
+            return self.options.instances
+        if external and self.options.instanceName is not None:
+            return [self.options.instanceName]
         if external:
             raise LocationError(f"{self.deployment_name}: an external deployment names its instances")
-        await self._sweep(location)
-        try:
-            async with asyncio.timeout(self.options.deployTimeout):
-                await asyncio.gather(*[self._launch(location, name) for name in self._names()])
-        except TimeoutError:
-            await shielded(self._end_all())
-            raise ConnectError(
-                f"the instances did not start within {self.options.deployTimeout:g} s", location=self.deployment_name
-            ) from None
-        except BaseException:
-            await shielded(self._end_all())
-            raise
+        return None
 
-    async def take_down(self, external: bool) -> None:
-        self._found = []
-        try:
-            await self._end_all()
-        finally:
-            await super().take_down(external)
+    async def prepare(self, location: Location) -> None:
+        self._program = self.options.program or await self._which(location)
 
     def held(self) -> dict[str, Any]:
-        if not self._started:
+        if not self.started:
             return {}
-        return {"image": None, "instances": [each.name for each in self._started], "program": self._program}
+        return {"image": None, "instances": [each.name for each in self.started], "program": self._program}
 
     async def _which(self, location: Location) -> str:
         found = await location.run(" || ".join(f"command -v {name}" for name in self.programs), timeout=_ASK_SECONDS)
@@ -137,10 +96,9 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
             )  # fmt: skip
         return os.path.basename(found.text.strip())
 
-    def _names(self) -> list[str]:
-        options = self.options
-        name = options.instanceName or f"warm-{this_client('.', short=True)}-{secrets.token_hex(4)}"
-        return [name] if options.count == 1 else [f"{name}-{number}" for number in range(1, options.count + 1)]
+    def names(self) -> list[str]:
+        name = self.options.instanceName or f"warm-{this_client('.', short=True)}-{secrets.token_hex(4)}"
+        return self.numbered(name)
 
     def _image(self) -> str:
         """The image's name; on this machine a relative one begins where the deployment's file is."""
@@ -149,8 +107,8 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
             return image
         return os.path.join(self.config_dir or "", os.path.expanduser(image))
 
-    async def _launch(self, location: Location, name: str) -> None:
-        if self.options.instanceName is not None and name in await self._running(location):
+    async def launch(self, location: Location, name: str) -> None:
+        if self.options.instanceName is not None and name in await self._listed(location):
             raise ConnectError(
                 f"an instance {name!r} runs already", location=self.deployment_name,
                 hint="give another instanceName, or none; external: true uses the one that runs",
@@ -158,14 +116,9 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
         hello = secrets.token_hex(8)
         words = start_words(self.options, self._program, self._image(), name, hello)
         guard = await location.place.open(Command(words, env=environment(self.options, self._program)))
-        instance = Instance(name, guard)
-        self._started.append(instance)
-        said = b""
-        while hello.encode() not in said:
-            data = await guard.stdout.receive()
-            if not data:
-                raise await self._not_started(guard, words)
-            said = (said + data)[-2 * len(hello) :]
+        instance = self.keep(name, guard)
+        if not await greeted(guard, hello):
+            raise await self._not_started(guard, words)
         instance.runs = True
 
     async def _not_started(self, guard: Process, words: Sequence[str]) -> ConnectError:
@@ -177,20 +130,13 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
             command=" ".join(words[10:18]) + " …", location=self.deployment_name, hint=_hint(said),
         )  # fmt: skip
 
-    async def _end_all(self) -> None:
-        started, self._started = self._started, []
-        outcomes = await asyncio.gather(*[self._end(instance) for instance in started], return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _end(self, instance: Instance) -> None:
+    async def end(self, kept: Kept) -> None:
         """Its guard asks what it runs to end, and kills what is left then; at once, if it has not been asked."""
-        guard = instance.guard
+        guard = kept.process
         try:
             with contextlib.suppress(WarmshellError, OSError, TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS + _END_SECONDS if instance.runs else _HURRY_SECONDS):
-                    if instance.runs:
+                async with asyncio.timeout(STOP_SECONDS + _END_SECONDS if kept.runs else _HURRY_SECONDS):
+                    if kept.runs:
                         await guard.stdin.send(b"end\n")
                     await guard.stdin.aclose()
                     await guard.wait()
@@ -199,7 +145,7 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
-    async def _running(self, location: Location) -> list[str]:
+    async def _listed(self, location: Location) -> list[str]:
         """The names of this account's instances there."""
         words = [self._program, "--quiet", "instance", "list", "--json"]
         listed = await location.run(words, timeout=_ASK_SECONDS)
@@ -212,35 +158,24 @@ class SingularityConnector(ConnectorWrapper[SingularityOptions]):
             )  # fmt: skip
         return names
 
-    async def _check_running(self, location: Location, name: str) -> None:
-        if name not in await self._running(location):
+    async def check_running(self, location: Location, name: str) -> None:
+        if name not in await self._listed(location):
             raise ConnectError(f"there is no instance {name!r}", location=self.deployment_name,
                                hint=f"`{self._program} instance list` lists those of this account")  # fmt: skip
 
-    async def _sweep(self, location: Location) -> None:
+    async def sweep(self, location: Location) -> None:
         """End what clients of this machine that have ended left behind, because their guards were lost too."""
-        dead = [name for name in await self._running(location) if is_dead(_owner(name), ".")]
+        dead = [name for name in await self._listed(location) if is_dead(_owner(name), ".")]
         for name in dead:
             await location.run([self._program, "instance", "stop", "--force", name], timeout=_ASK_SECONDS)
 
-    # -- locations --------------------------------------------------------------------------------------------------
-
-    async def places(self, service: str | None = None) -> Sequence[Member]:
-        if service is not None:
-            raise LocationError(f"{self.deployment_name}: there is no service {service!r}: an instance has none")
-        around = await self.one_around()
-        names = self._found or [instance.name for instance in self._started]
-        return [
-            Member(
-                name, functools.partial(self._place, name, around.name),
-                hostname=self.options.hostname or around.hostname, wraps=self.seen(around),
-            )
-            for name in names
-        ]  # fmt: skip
-
-    def _place(self, name: str, around: str) -> WrappedPlace:
+    def place(self, name: str, around: str) -> WrappedPlace:
         wrap = exec_wrap(self.options, self._program, f"instance://{name}", running=True)
         return self.inside(name, around, wrap, env=environment(self.options, self._program))
+
+    def hostname(self, name: str, around: Member) -> str | None:
+        del name
+        return self.options.hostname or around.hostname
 
 
 class ApptainerConnector(SingularityConnector):

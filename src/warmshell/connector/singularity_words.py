@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from warmshell.connector.docker_words import Texts, flag
-from warmshell.connector.options import Positive, Seconds, Words
-from warmshell.connector.wrapper import ACT_SECONDS, InsideOptions
+from warmshell.connector.kept import KeptOptions
+from warmshell.connector.options import Words
+from warmshell.connector.wrapper import InsideOptions
 from warmshell.errors import LocationError
 
 STOP_SECONDS = 10.0
@@ -209,27 +210,23 @@ class InstanceOptions(InsideOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingularityOptions(InstanceOptions):
+class SingularityOptions(KeptOptions, InstanceOptions):
     """Instances of Apptainer or Singularity: started from an image, or those that run already.
 
     Attributes:
         image: what to start instances from: a SIF file, a directory, or what the program can fetch
-        count: how many
         instanceName: what they are called, with a number behind it if there are several; of an external deployment the
             one that is used
         instances: names of running instances to use instead
         command: arguments for the image's start script
         program: the program; apptainer or singularity, whichever there is, by default
-        deployTimeout: seconds that starting them may take, fetching the image included
     """
 
     image: str | None = None
-    count: Positive = 1
     instanceName: str | None = None  # noqa: N815
     instances: list[str] | None = None
     command: Words | None = None
     program: str | None = None
-    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
 
 
 _START = [field.name for field in fields(InstanceOptions) if field.name not in InsideOptions.__dataclass_fields__]

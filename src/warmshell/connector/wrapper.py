@@ -40,6 +40,17 @@ class InsideOptions(Options):
     connectTimeout: Seconds = CONNECT_TIMEOUT  # noqa: N815 - as the published names are
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeployOptions(InsideOptions):
+    """The same where something is deployed.
+
+    Attributes:
+        deployTimeout: seconds that deploying may take, with all that has to be fetched for it
+    """
+
+    deployTimeout: Seconds = ACT_SECONDS  # noqa: N815
+
+
 class Through:
     """A location of another connector as the place around a wrapped one; it stays the other's to close.
 
