@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 import warmshell
 from warmshell.connector.command import CommandConnector, Template
 from warmshell.connector.occam import OccamConnector, run_words
-from warmshell.errors import ConnectError, LocationError
+from warmshell.errors import ConnectError, LocationError, ShellLost
 from warmshell.testing import eventually
 
 BWRAP = "bwrap --dev-bind / / --die-with-parent"
@@ -237,3 +239,24 @@ def test_occam_services_that_are_none(tmp_path: Path, text: str):
         OccamConnector("o", str(tmp_path), file="f")
     with pytest.raises(LocationError, match="cannot be read"):
         OccamConnector("o", str(tmp_path), file="g")
+
+
+async def test_what_a_shell_has_said_may_be_lost_with_one_stream(tmp_path):
+    """The command has begun, and the word that it has is lost: that is no silence."""
+    ledger, relays, carrier = (tmp_path / name for name in ("ledger", "relays", "carrier"))
+    relay_words = f"sh -c 'echo $$ >>{relays}; exec cat'"
+    carrier.write_text(f'#!/bin/sh\nexec 3<&0\n"$@" <&3 3<&- | {relay_words} 3<&- &\nexec >/dev/null 3<&-\nwait\n')
+    carrier.chmod(0o700)
+    async with CommandConnector("c", exec=[str(carrier)], server=False) as connector:
+        location = await connector.location("c")
+        await location.run(["true"])
+        relay = int(relays.read_text().split()[-1])
+        os.kill(relay, signal.SIGSTOP)
+        running = asyncio.ensure_future(location.run(f"echo begun >>{ledger}; exec sleep 1000"))
+        await eventually(ledger.exists)
+        os.kill(relay, signal.SIGKILL)
+        with pytest.raises(ShellLost) as lost:
+            await running
+        assert lost.value.started == "unknown"
+        assert ledger.read_text() == "begun\n"
+        assert (await location.run(["echo", "next"])).text == "next\n"

@@ -42,6 +42,7 @@ class Account:
         self.ledger = ledger
         self.outcomes: dict[int, str] = {}
         self.wrong: list[str] = []
+        self.said: dict[int, str] = {}
         self._numbers = itertools.count()
 
     def ask(self) -> tuple[int, Ask]:
@@ -68,8 +69,10 @@ class Account:
                 result = await node.run(what, **options)
         except ShellLost as lost:
             self.outcomes[number] = lost.started
-        except ConnectError:
+            self.said[number] = repr(lost)
+        except ConnectError as lost:
             self.outcomes[number] = "no"
+            self.said[number] = repr(lost)
         else:
             is_killed = result.returncode == _KILLED
             self.outcomes[number] = "killed" if is_killed else "done"
@@ -88,10 +91,13 @@ class Account:
         ran = collections.Counter(map(int, self.ledger.read_text().split()))
         assert not self.wrong, self.wrong[:5]
         assert not self.count("never answered")
-        assert [number for number, times in ran.items() if times > 1] == []
+        twice = [number for number, times in ran.items() if times > 1]
+        assert not twice, [(number, self.outcomes.get(number)) for number in twice]
         assert set(ran) <= set(self.outcomes)
-        assert [n for n, outcome in self.outcomes.items() if outcome == "done" and not ran[n]] == []
-        assert [n for n, outcome in self.outcomes.items() if outcome == "no" and ran[n]] == []
+        lost = [number for number, outcome in self.outcomes.items() if outcome == "done" and not ran[number]]
+        assert not lost, lost
+        denied = [number for number, outcome in self.outcomes.items() if outcome == "no" and ran[number]]
+        assert not denied, [(number, self.said[number]) for number in denied]
         assert self.count("killed") <= killed, killed
         assert self.count("done") > len(self.outcomes) / 2
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+_TELL_SECONDS = 2.0  # for the status of a shell to come behind the end of its output
 
 
 class MarkerLane(Lane):
@@ -171,7 +172,9 @@ class MarkerLane(Lane):
         self._ended = True
         self.alive = False
         execution = self.busy
+        told = True
         if execution is None or not execution.keeps_state:
+            told = await self._tells_its_end(self._process)
             await self._process.kill(GRACE)
         try:
             status = await self._process.wait()
@@ -189,7 +192,16 @@ class MarkerLane(Lane):
             execution.done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
         else:
             # All that the shell ever said has been read: had the command begun, it would have said so.
-            self._settle_with(execution, None, f"ended with status {status}", all_read=not pending)
+            self._settle_with(execution, None, f"ended with status {status}", all_read=told and not pending)
+
+    @staticmethod
+    async def _tells_its_end(process: Process) -> bool:
+        """Whether a shell's status comes by itself; if it does not, what the shell said before may be lost as well."""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(_TELL_SECONDS):
+                await process.wait()
+                return True
+        return False
 
     def _settle_with(
         self, execution: Execution | None, error: Exception | None, why: str, *, all_read: bool = False

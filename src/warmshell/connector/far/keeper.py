@@ -61,6 +61,7 @@ _warm_send() {
 _warm_end() {
     all= n=$3 hard=40
     while f=$(_warm_find "$1" "$2" "$all"); test -n "$f"; do
+        test -z "$4" || _warm_send KILL $(_warm_hush "$1") # before each signal: a shell may just have begun with one
         if test "$n" -gt 0; then
             new=
             for p in $f; do case " $all " in *" $p "*) ;; *) new="$new $p" ;; esac; done
@@ -72,9 +73,8 @@ _warm_end() {
     done
 }
 _warm_end_all() {
-    _warm_send KILL $(_warm_hush "$_warm_all")
     for pause in 1 2 0; do # what had just read its line carries no tag before the second look
-        _warm_end "$_warm_all" 0 5; sleep $pause
+        _warm_end "$_warm_all" 0 5 hush; sleep $pause
     done
 }
 _warm_lives() { # the number alone may be that of another by now
