@@ -15,6 +15,14 @@ import pytest
 
 WARM = [sys.executable, "-m", "warmshell"]
 
+# A process begins with the peak of the one that starts it, which is a test process with all that it has imported.
+_PEAK = """
+import resource, subprocess, sys
+with open(sys.argv[1], "wb") as out:
+    done = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=out)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
 
 class Cli:
     """Runs ``warm`` in a directory of its own; every process it starts carries a mark in its environment."""
@@ -45,6 +53,16 @@ class Cli:
         done = self(*words, stdin=stdin)
         assert (done.returncode, done.stderr) == (0, b""), done
         return done.stdout
+
+    def peak(self, out: str | Path, *words: str) -> int:
+        """The most memory, in mebibytes, of a run that succeeds and writes into a file."""
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, out, *WARM, *words], cwd=self.where, env=self.env, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        status, mebibytes = map(int, done.stdout.split())
+        assert (status, done.stderr) == (0, "")
+        return mebibytes
 
     def refused(self, *words: str | bytes, stdin: bytes | None = None) -> str:
         """What ``warm`` said when it ran nothing: one sentence, status 2."""
