@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -153,7 +154,29 @@ def transport_of(socket: aiohttp.ClientWebSocketResponse[bool]) -> asyncio.Trans
     return transport if isinstance(transport, asyncio.Transport) else None
 
 
-class Sent(ByteSendStream):
+class _InTurn(ByteSendStream):
+    """A stream that one task at a time sends on, until it is closed."""
+
+    def __init__(self) -> None:
+        self._sending = self._closed = False
+
+    async def send(self, data: bytes) -> None:
+        if self._sending:
+            raise BusyError("another task is sending on this stream already")
+        if self._closed:
+            raise ClosedError("the stream is closed")
+        self._sending = True
+        try:
+            await self._give(data)
+        finally:
+            self._sending = False
+
+    @abstractmethod
+    async def _give(self, data: bytes) -> None:
+        """Hand over the bytes, in pieces."""
+
+
+class Sent(_InTurn):
     """What a program is to read.
 
     Args:
@@ -168,19 +191,11 @@ class Sent(ByteSendStream):
         self._socket = socket
         self._ended = ended
         self._end = end
-        self._sending = self._closed = False
+        super().__init__()
 
-    async def send(self, data: bytes) -> None:
-        if self._sending:
-            raise BusyError("another task is sending on this stream already")
-        if self._closed:
-            raise ClosedError("the stream is closed")
-        self._sending = True
-        try:
-            for start in range(0, len(data), _PIECE):
-                await self._say(message(STDIN, data[start : start + _PIECE]))
-        finally:
-            self._sending = False
+    async def _give(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            await self._say(message(STDIN, data[start : start + _PIECE]))
 
     async def _say(self, what: bytes) -> None:
         if self._ended.is_set():
@@ -198,7 +213,7 @@ class Sent(ByteSendStream):
                     await self._say(self._end())
 
 
-class Counted(ByteSendStream):
+class Counted(_InTurn):
     """Standard input whose end stands in it, over one that cannot end by itself.
 
     Args:
@@ -207,19 +222,11 @@ class Counted(ByteSendStream):
 
     def __init__(self, near: ByteSendStream) -> None:
         self._near = near
-        self._sending = self._closed = False
+        super().__init__()
 
-    async def send(self, data: bytes) -> None:
-        if self._sending:
-            raise BusyError("another task is sending on this stream already")
-        if self._closed:
-            raise ClosedError("the stream is closed")
-        self._sending = True
-        try:
-            for piece in counted(data):
-                await self._near.send(piece)
-        finally:
-            self._sending = False
+    async def _give(self, data: bytes) -> None:
+        for piece in counted(data):
+            await self._near.send(piece)
 
     async def aclose(self) -> None:
         if not self._closed:
