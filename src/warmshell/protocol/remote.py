@@ -7,6 +7,7 @@ and names keep any byte.
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SIZE = struct.Struct(">I")
+_PLAIN = re.compile(rb'\{"seq": (\d{1,10}), "argv": ([1-9]\d{0,5})\}')
 _scan = json.JSONDecoder().raw_decode
 
 
@@ -121,6 +123,12 @@ class RemoteCommand:
     @classmethod
     def _decode(cls, payload: bytes) -> RemoteCommand:
         (size,) = _SIZE.unpack_from(payload, 0)
+        plain = _PLAIN.fullmatch(payload, 4, 4 + size)
+        if plain is not None:  # words and nothing else: a JSON parser takes three times as long
+            argv = _fields(payload, 4 + size)
+            if len(argv) != int(plain[2]):
+                raise ValueError("a command with other words than it says")
+            return cls(int(plain[1]), argv)
         head = parse(payload[4 : 4 + size])
         if not isinstance(head, dict) or not isinstance(head.get("seq"), int):
             raise ValueError("a command without a number")  # noqa: TRY004 - the bytes are bad, not a type

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from warmshell.connector.kubernetes.config import Access
 from warmshell.connector.kubernetes.credentials import Credentials
+from warmshell.connector.kubernetes.websocket import WebSocket, upgrade_headers
 from warmshell.errors import AuthenticationError, ConnectError, LocationError, WarmshellError
 from warmshell.protocol.remotecommand import OFFERED, ProtocolError, Receiver
+from warmshell.protocol.websocket import WebSocketError, new_key
 
 if TYPE_CHECKING:
     import aiohttp
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 CONNECTIONS = 4096
 _ALIVE_SECONDS = 20.0  # between signs of life, so that nothing on the way takes a connection for unused
-_CLOSE_SECONDS = 0.5
+_SWITCHED = 101  # to the protocol that was asked for
 _AGENT = "warmshell"
 Parameters = Iterable[tuple[str, str]]
 
@@ -182,7 +184,7 @@ class Api:
             Refusal: the server says no: there is no such container, or it does not run.
             ConnectError: it cannot be reached, or speaks no version that is known.
         """
-        from warmshell.connector.kubernetes.session import ExecProcess, transport_of
+        from warmshell.connector.kubernetes.session import ExecProcess
 
         asked = ["stdin", "stdout", "tty" if terminal else "stderr"]
         params = [("container", container), *[(name, "true") for name in asked], *[("command", word) for word in words]]
@@ -192,10 +194,7 @@ class Api:
         try:
             receiver = Receiver(socket.protocol)
         except ProtocolError as error:
-            transport = transport_of(socket)
-            await socket.close()
-            if transport is not None:
-                transport.abort()
+            socket.abort()
             raise ConnectError(f"no program can be started: {error}", location=self.access.name) from None
         process = ExecProcess(socket, receiver, self._programs.discard)
         self._programs.add(process)
@@ -203,24 +202,24 @@ class Api:
             self._alive = asyncio.ensure_future(self._keep_alive())
         return process
 
-    async def _socket(self, path: str, params: Parameters) -> aiohttp.ClientWebSocketResponse[bool]:
-        import aiohttp
-
+    async def _socket(self, path: str, params: Parameters) -> WebSocket:
+        """A connection for one program."""
         for again in (True, False):
             shown = await self._credentials.show()
-            try:
-                socket = await self._http.ws_connect(
-                    f"{self.access.server}{path}", params=list(params), protocols=OFFERED, proxy=self._proxy,
-                    headers=[("User-Agent", _AGENT), *shown.headers], ssl=shown.tls,
-                    server_hostname=self.access.server_name, timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
-                )  # fmt: skip
-            except aiohttp.WSServerHandshakeError as error:
-                _log.log(self._level, "GET %s: %d", path, error.status)
-                if error.status == 401 and again and self._credentials.forget():
-                    continue
-                raise self.refusal(error.status, "") from None
-            _log.log(self._level, "GET %s: %s", path, socket.protocol)
-            return socket
+            key = new_key()
+            response = await self._http.get(
+                f"{self.access.server}{path}", params=list(params), proxy=self._proxy, ssl=shown.tls,
+                headers=[("User-Agent", _AGENT), *shown.headers, *upgrade_headers(key, OFFERED)],
+                server_hostname=self.access.server_name, allow_redirects=False, read_until_eof=False,
+            )  # fmt: skip
+            _log.log(self._level, "GET %s: %d", path, response.status)
+            if response.status == _SWITCHED:
+                return _upgraded(response, key)
+            async with response:
+                said = await response.text("utf-8", "replace")
+            if response.status == 401 and again and self._credentials.forget():
+                continue
+            raise self.refusal(response.status, said)
         raise AssertionError("unreachable")
 
     async def _keep_alive(self) -> None:
@@ -247,6 +246,14 @@ def _client(connections: int) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0),
         timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True,
     )  # fmt: skip
+
+
+def _upgraded(response: aiohttp.ClientResponse, key: str) -> WebSocket:
+    try:
+        return WebSocket(response, key)
+    except WebSocketError:
+        response.close()
+        raise
 
 
 def _why(error: Exception) -> str:

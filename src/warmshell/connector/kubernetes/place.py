@@ -134,7 +134,7 @@ class KubernetesPlace(FarPlace):
             )
         except NotAllowed:
             raise
-        except Refusal as error:  # it comes without a word
+        except Refusal as error:  # the pod itself tells more
             pod = await self._ask_for_pod(api)
             why = why_not_running(pod, container) or error.message
             raise ConnectError(f"the container {container!r} of the pod {self._pod!r} {why}", location=self.name,

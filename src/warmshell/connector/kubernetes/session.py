@@ -7,21 +7,19 @@ import contextlib
 import errno
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from warmshell.connector.far.received import Received
+from warmshell.connector.kubernetes.websocket import WebSocket
 from warmshell.errors import BusyError, ClosedError
 from warmshell.process import ByteSendStream, Process
 from warmshell.protocol.counted import END, counted
 from warmshell.protocol.remotecommand import STDIN, STDOUT, Outcome, ProtocolError, Receiver, end_of, message
-
-if TYPE_CHECKING:
-    import aiohttp
+from warmshell.protocol.websocket import BINARY, PING
 
 _AHEAD = 256 * 1024  # bytes kept for a slow reader
 _PIECE = 64 * 1024
 _REST_SECONDS = 2.0  # for a server that has told the status to end the connection
-_LIFE_SECONDS = 5.0
+_LAST_SECONDS = 5.0  # for the end of its input
 _KILLED = 128 + 9
 _UNKNOWN = 255  # the status of a program whose end nobody knows, as those of command-line clients
 
@@ -42,23 +40,17 @@ class ExecProcess(Process):
         outcome: how it ended; ``None``: it has not.
     """
 
-    def __init__(
-        self,
-        socket: aiohttp.ClientWebSocketResponse[bool],
-        receiver: Receiver,
-        on_end: Callable[[ExecProcess], None],
-    ) -> None:
+    def __init__(self, socket: WebSocket, receiver: Receiver, on_end: Callable[[ExecProcess], None]) -> None:
         self._socket = socket
-        self._transport = transport_of(socket)
         self._receiver = receiver
         self._on_end = on_end
-        self._room: asyncio.Future[None] | None = None
+        self._paused = False
         self._ended = asyncio.Event()
         self.outcome: Outcome | None = None
         self.stdout: Received = Received(self._taken)
         self.stderr: Received = Received(self._taken)
         self.stdin: ByteSendStream = Sent(socket, self._ended, end=self._end_of_input)
-        self._reader = asyncio.ensure_future(self._read())
+        socket.start(self._on_message, self._on_lost)
 
     @property
     def half_close(self) -> bool:
@@ -70,62 +62,45 @@ class ExecProcess(Process):
 
     # -- what comes -------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        try:
-            await self._read_all()
-        except ProtocolError as error:
-            self.outcome = Outcome(None, f"the server does not keep to the protocol: {error}")
-        finally:
-            self.outcome = self.outcome or self._receiver.end()
-            self._finish()
-            await self._close()
-
-    async def _close(self) -> None:
-        try:
-            with contextlib.suppress(OSError, RuntimeError):
-                await self._socket.close()
-        finally:
-            if self._transport is not None:
-                self._transport.abort()  # its TLS would wait for the other side, with nobody here who waits for that
-
-    async def _read_all(self) -> None:
-        import aiohttp
-
-        while True:
-            while max(self.stdout.size, self.stderr.size) > _AHEAD:  # the server waits while nobody reads
-                self._room = asyncio.get_running_loop().create_future()
-                await self._room
-            try:
-                async with asyncio.timeout(None if self._receiver.outcome is None else _REST_SECONDS):
-                    received = await self._socket.receive()
-            except TimeoutError:
-                return
-            if received.type is aiohttp.WSMsgType.TEXT:
-                raise ProtocolError("a message of text")
-            if received.type is not aiohttp.WSMsgType.BINARY:
-                return
-            channel, data = self._receiver.feed(received.data)
-            if data:
-                (self.stdout if channel == STDOUT else self.stderr).feed(data)
+    def _on_message(self, opcode: int, data: bytes) -> None:
+        if opcode != BINARY:
+            raise ProtocolError("a message of text")
+        known = self._receiver.outcome
+        channel, data = self._receiver.feed(data)
+        if data:
+            stream = self.stdout if channel == STDOUT else self.stderr
+            stream.feed(data)
+            if stream.size > _AHEAD and not self._paused:  # the server waits while nobody reads
+                self._paused = True
+                self._socket.pause()
+        elif known is not self._receiver.outcome:
+            asyncio.get_running_loop().call_later(_REST_SECONDS, self._socket.end)
 
     def _taken(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        if self._paused and max(self.stdout.size, self.stderr.size) <= _AHEAD:
+            self._paused = False
+            self._socket.resume()
 
-    def _finish(self) -> None:
-        self._ended.set()
-        self.stdout.end()
-        self.stderr.end()
-        self._on_end(self)
+    def _on_lost(self, why: str) -> None:
+        if why:
+            self.outcome = Outcome(None, f"the server does not keep to the protocol: {why}")
+        self._finish(self.outcome or self._receiver.end())
+
+    def _finish(self, outcome: Outcome) -> None:
+        if not self._ended.is_set():
+            self.outcome = outcome
+            self._ended.set()
+            self.stdout.end()
+            self.stderr.end()
+            self._on_end(self)
 
     # -- the contract -----------------------------------------------------------------------------------------------
 
     async def show_life(self) -> None:
         """Have something on the connection, so that nobody takes it for unused."""
         # That an answer comes is not waited for: one that does not read its input has the server not answer either.
-        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
-            async with asyncio.timeout(_LIFE_SECONDS):
-                await self._socket.ping()
+        with contextlib.suppress(OSError):
+            self._socket.give(PING, b"")
 
     async def wait(self) -> int:
         await self._ended.wait()
@@ -133,25 +108,14 @@ class ExecProcess(Process):
         return _UNKNOWN if status is None else status
 
     async def kill(self, grace: float = 1.0) -> None:  # noqa: ARG002 - there is nobody to be asked
-        if self._reader.done():
-            return
-        if not self._ended.is_set():
-            self.outcome = self.outcome or self._receiver.outcome or Outcome(_KILLED, "it was given up here")
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
+        self._finish(self.outcome or self._receiver.outcome or Outcome(_KILLED, "it was given up here"))
+        await self._socket.aclose()
 
     async def aclose(self) -> None:
         await self.kill()
         await self.stdin.aclose()
         await self.stdout.aclose()
         await self.stderr.aclose()
-
-
-def transport_of(socket: aiohttp.ClientWebSocketResponse[bool]) -> asyncio.Transport | None:
-    """What carries a connection, while that still knows it."""
-    connection = getattr(getattr(socket, "_response", None), "connection", None)
-    transport = getattr(connection, "transport", None)
-    return transport if isinstance(transport, asyncio.Transport) else None
 
 
 class _InTurn(ByteSendStream):
@@ -185,32 +149,34 @@ class Sent(_InTurn):
         end: makes the message that ends it.
     """
 
-    def __init__(
-        self, socket: aiohttp.ClientWebSocketResponse[bool], ended: asyncio.Event, end: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, socket: WebSocket, ended: asyncio.Event, end: Callable[[], bytes]) -> None:
         self._socket = socket
         self._ended = ended
         self._end = end
         super().__init__()
 
+    def send_some(self, data: bytes) -> int:
+        if self._sending or self._closed or len(data) > _PIECE:
+            return 0
+        self._check()
+        return len(data) if self._socket.give(BINARY, message(STDIN, data)) else 0
+
     async def _give(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):
-            await self._say(message(STDIN, data[start : start + _PIECE]))
+            self._check()
+            await self._socket.send(BINARY, message(STDIN, data[start : start + _PIECE]))
 
-    async def _say(self, what: bytes) -> None:
+    def _check(self) -> None:
         if self._ended.is_set():
             raise BrokenPipeError(errno.EPIPE, "the program has ended")
-        try:
-            await self._socket.send_bytes(what)
-        except (ConnectionError, RuntimeError) as error:  # as it is said to be closing
-            raise BrokenPipeError(errno.EPIPE, "the connection has ended") from error
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
             with contextlib.suppress(BrokenPipeError, TimeoutError):
-                async with asyncio.timeout(_LIFE_SECONDS):
-                    await self._say(self._end())
+                async with asyncio.timeout(_LAST_SECONDS):
+                    self._check()
+                    await self._socket.send(BINARY, self._end())
 
 
 class Counted(_InTurn):
