@@ -9,9 +9,10 @@ import signal
 
 import asyncssh
 
+from warmshell.connector.far.in_turn import InTurn
 from warmshell.connector.far.received import Received
-from warmshell.errors import BusyError, ClosedError
-from warmshell.process import ByteSendStream, Process
+from warmshell.errors import ClosedError
+from warmshell.process import Process
 
 _AHEAD = 256 * 1024  # bytes kept for a slow reader, and for a slow connection
 _PIECE = 64 * 1024
@@ -98,23 +99,17 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.eof_received()
 
 
-class Sent(ByteSendStream):
+class Sent(InTurn):
     """What a session is to read."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
-        self._sending = self._closed = False
 
-    async def send(self, data: bytes) -> None:
-        if self._sending:
-            raise BusyError("another task is sending on this stream already")
-        self._sending = True
-        try:
-            for start in range(0, len(data), _PIECE):
-                await self._session.writable.wait()
-                self._write(data[start : start + _PIECE])
-        finally:
-            self._sending = False
+    async def _give(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            await self._session.writable.wait()
+            self._write(data[start : start + _PIECE])
 
     def _write(self, data: bytes) -> None:
         if self._closed:
@@ -129,10 +124,8 @@ class Sent(ByteSendStream):
         self._write(data[:_PIECE])
         return min(len(data), _PIECE)
 
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._session.channel.write_eof()
+    async def _end(self) -> None:
+        self._session.channel.write_eof()
 
 
 class SessionProcess(Process):

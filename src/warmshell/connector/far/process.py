@@ -8,8 +8,9 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from warmshell.connector.far.framing import ChannelCutter, ChannelStream, hello_of
+from warmshell.connector.far.in_turn import InTurn
 from warmshell.connector.local import typed_end, workdir_error
-from warmshell.errors import BusyError, ClosedError, NotSupported, ShellLost
+from warmshell.errors import ClosedError, NotSupported, ShellLost
 from warmshell.process import ByteReceiveStream, ByteSendStream, Process
 from warmshell.shell.diagnose import program_not_found
 
@@ -79,7 +80,7 @@ class ChannelShell(Process):
             await self._channel.aclose()
 
 
-class Keyboard(ByteSendStream):
+class Keyboard(InTurn):
     """What a terminal at the far end reads; the end of it is typed.
 
     Args:
@@ -87,27 +88,17 @@ class Keyboard(ByteSendStream):
     """
 
     def __init__(self, near: ByteSendStream) -> None:
+        super().__init__()
         self._near = near
         self._line = True
-        self._ended = self._sending = False
 
-    async def send(self, data: bytes) -> None:
-        if self._sending:
-            raise BusyError("another task is sending on this stream already")
-        if self._ended:
-            raise ClosedError("the stream is closed")
-        self._sending = True
-        try:
-            await self._near.send(data)
-        finally:
-            self._sending = False
+    async def _give(self, data: bytes) -> None:
+        await self._near.send(data)
         self._line = data.endswith(b"\n") if data else self._line
 
-    async def aclose(self) -> None:
-        if not self._ended:
-            self._ended = True
-            with contextlib.suppress(OSError, ClosedError):
-                await self._near.send(typed_end(complete=self._line))
+    async def _end(self) -> None:
+        with contextlib.suppress(OSError, ClosedError):
+            await self._near.send(typed_end(complete=self._line))
 
 
 class ChannelProcess(Process):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from abc import abstractmethod
 from collections.abc import Callable
 
+from warmshell.connector.far.in_turn import InTurn
 from warmshell.connector.far.received import Received
 from warmshell.connector.kubernetes.websocket import WebSocket
 from warmshell.errors import BusyError, ClosedError
@@ -118,29 +118,7 @@ class ExecProcess(Process):
         await self.stderr.aclose()
 
 
-class _InTurn(ByteSendStream):
-    """A stream that one task at a time sends on, until it is closed."""
-
-    def __init__(self) -> None:
-        self._sending = self._closed = False
-
-    async def send(self, data: bytes) -> None:
-        if self._sending:
-            raise BusyError("another task is sending on this stream already")
-        if self._closed:
-            raise ClosedError("the stream is closed")
-        self._sending = True
-        try:
-            await self._give(data)
-        finally:
-            self._sending = False
-
-    @abstractmethod
-    async def _give(self, data: bytes) -> None:
-        """Hand over the bytes, in pieces."""
-
-
-class Sent(_InTurn):
+class Sent(InTurn):
     """What a program is to read.
 
     Args:
@@ -152,7 +130,7 @@ class Sent(_InTurn):
     def __init__(self, socket: WebSocket, ended: asyncio.Event, end: Callable[[], bytes]) -> None:
         self._socket = socket
         self._ended = ended
-        self._end = end
+        self._last = end
         super().__init__()
 
     def send_some(self, data: bytes) -> int:
@@ -170,16 +148,14 @@ class Sent(_InTurn):
         if self._ended.is_set():
             raise BrokenPipeError(errno.EPIPE, "the program has ended")
 
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with contextlib.suppress(BrokenPipeError, TimeoutError):
-                async with asyncio.timeout(_LAST_SECONDS):
-                    self._check()
-                    await self._socket.send(BINARY, self._end())
+    async def _end(self) -> None:
+        with contextlib.suppress(BrokenPipeError, TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                self._check()
+                await self._socket.send(BINARY, self._last())
 
 
-class Counted(_InTurn):
+class Counted(InTurn):
     """Standard input whose end stands in it, over one that cannot end by itself.
 
     Args:
@@ -194,11 +170,9 @@ class Counted(_InTurn):
         for piece in counted(data):
             await self._near.send(piece)
 
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with contextlib.suppress(OSError, ClosedError, BusyError):
-                await self._near.send(END)
+    async def _end(self) -> None:
+        with contextlib.suppress(OSError, ClosedError, BusyError):
+            await self._near.send(END)
 
 
 class CountedProcess(Process):
