@@ -16,6 +16,7 @@ from warmshell.testing import eventually_sync as eventually
 TELLS = """
     import json, os, resource, signal, sys, time, locale
     if __name__ == "__main__":
+        limit = os.sysconf("SC_OPEN_MAX")
         print(json.dumps({
             "argv": sys.argv, "cwd": os.getcwd(), "umask": os.umask(0o22), "nice": os.nice(0),
             "limit": resource.getrlimit(resource.RLIMIT_NOFILE), "env": list(os.environ.items()),
@@ -28,7 +29,8 @@ TELLS = """
             "seekable": [s.seekable() for s in (sys.stdin, sys.stdout, sys.stderr)],
             "path": sys.path, "executable": sys.executable, "flags": str(sys.flags), "main": sorted(globals()),
             "file": __file__, "orig": getattr(sys, "orig_argv", None), "prefix": sys.prefix,
-            "fds": sorted(f for f in map(int, os.listdir("/proc/self/fd")) if f < 800), "locale": locale.getlocale(),
+            "fds": sorted(f for f in map(int, os.listdir("/proc/self/fd")) if f < min(800, limit - 8)),
+            "locale": locale.getlocale(),
         }, indent=1))
 """
 
@@ -79,6 +81,13 @@ def test_limits_and_variables_choose_the_server(site):
     both(site, tool, env={**site.env, "LC_ALL": "C"})
     both(site, tool, env={**site.env, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": ""})
     assert len(site.servers()) == 5
+
+
+def test_few_descriptors_are_enough(site):
+    tool = site.tool("import os, resource\nprint(os.getppid(), resource.getrlimit(resource.RLIMIT_NOFILE))\n")
+    for _ in range(2):
+        _, out, _ = site.call(tool, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, 40)))
+        assert out == b"%d (32, 40)\n" % site.only().pid
 
 
 def test_bookkeeping_of_shells_chooses_none_and_still_arrives(site):

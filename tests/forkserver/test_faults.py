@@ -93,6 +93,33 @@ def test_the_client_is_killed(site, tool, number, words):
     assert site.only().pid == server
 
 
+def test_the_client_is_killed_before_its_call_has_taken_over(site):
+    """The fork has the handlers, the socket and the exit handlers of the server then, which is to go on."""
+    hold, held = site.home.parent / "hold", site.home.parent / "held"
+    (site.where / "slow.py").write_text(f"""if True:
+        import os, time
+        setpgid = os.setpgid
+        def slowly(*args):
+            setpgid(*args)
+            if os.path.exists({str(hold)!r}):
+                os.mkdir({str(held)!r})
+                time.sleep(1000)
+        os.setpgid = slowly
+    """)
+    tool = site.tool("import slow\nprint(slow.__name__)\n")
+    site.call(tool)
+    server = site.only().pid
+    hold.touch()
+    process = site.start(tool)
+    eventually(held.exists)
+    process.kill()
+    process.wait()
+    assert closed(process) == b""  # once the fork has ended
+    hold.unlink()
+    assert site.call(tool)[:2] == (0, b"slow\n")
+    assert site.only().pid == server
+
+
 def test_client_and_server_are_killed_at_once(site, tool):
     site.call(tool)
     process, _ = begun(site, tool, "child")

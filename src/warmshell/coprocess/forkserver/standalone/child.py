@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .tool import Tool
     from .wire import Request
 
-_GUARD_FD = 900  # where no program counts its descriptors
+_GUARD_FD = min(900, os.sysconf("SC_OPEN_MAX") - 8)  # where no program counts its descriptors, if it may be so high
 
 
 class Begin:

@@ -48,6 +48,7 @@ class Server:
         self._shape = shape
         self._cwd = cwd
         self._user = os.geteuid()
+        self._pid = os.getpid()
         self._limits = limits
         self._learning = learning
         self._reuse = reuse
@@ -88,6 +89,8 @@ class Server:
         signals.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
 
     def _told_to_end(self, *_: object) -> None:
+        if os.getpid() != self._pid:
+            os._exit(143)  # a child that has not become a call yet: its client has gone
         self._remove_socket()
         self._tool.remove_temporary()
         os._exit(143)  # the kernel kills the groups of all calls, as the guard closes
