@@ -127,6 +127,14 @@ class Command:
         elif self.stdin is not None and not isinstance(self.stdin, bytes | os.PathLike | AsyncIterable):
             raise CommandError(f"stdin is bytes, a Path or an async stream of bytes, not {type(self.stdin).__name__}")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is words and nothing else, as far as the shell that runs it is concerned."""
+        return (
+            self.script is None and self.stdin is None and self.cwd is None and self.env is None
+            and self.env_only is None and self.stdout is None and self.stderr is None
+        )  # fmt: skip
+
     def __str__(self) -> str:
         """The command in shell notation, shortened, for people."""
         if self.name is not None:

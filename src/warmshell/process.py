@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+
+from warmshell.errors import ClosedError
 
 CHUNK = 256 * 1024
 """Bytes read at once unless a caller says otherwise."""
@@ -47,8 +50,9 @@ class ByteReceiveStream(ABC):
         """
 
         async def read() -> None:
-            async for data in self:
-                on_data(data)
+            with contextlib.suppress(OSError, ClosedError):  # the end as well
+                async for data in self:
+                    on_data(data)
             on_end()
 
         task = asyncio.ensure_future(read())

@@ -146,6 +146,15 @@ class RemoteCommand:
         )  # fmt: skip
 
 
+def encode_words(seq: int, words: Sequence[bytes]) -> bytes:
+    """The payload of a command that is words and nothing else, as most are."""
+    head = b'{"seq": %d, "argv": %d}' % (seq, len(words))
+    pieces = [_SIZE.pack(len(head)), head]
+    for word in words:
+        pieces += (_SIZE.pack(len(word)), word)
+    return b"".join(pieces)
+
+
 def _fields(payload: bytes, at: int) -> list[bytes]:
     found = []
     while at < len(payload):

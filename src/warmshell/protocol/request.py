@@ -227,6 +227,11 @@ def compose(
     ) % (enter(cwd), core, enter(base), say, said, say, said, say, said)
 
 
+def start_report(frame: Frame, seq: int) -> bytes:
+    """Shell text that reports that a command starts, before a request that need not be asked to."""
+    return b"%s%d s%s;" % (frame.say, seq, frame.said)
+
+
 class Report:
     """One line that a shell reported: of which command, that it started, or how it ended."""
 

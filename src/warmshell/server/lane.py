@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from warmshell.server.site import Site
 
 _MOST_WAITING = 8 * 1024 * 1024  # bytes of commands that wait for their turn
-_MOST_RESULTS = 64  # kept until the client has acknowledged them
+_MOST_RESULTS = 64  # kept until the client has acknowledged them, or sent another command
 _PIECE = 256 * 1024  # bytes of output in one frame
 _AGAIN_SECONDS = 0.1
 _OWN = 10**12  # numbers of the server's own commands: no client's are as high
@@ -81,6 +81,7 @@ class Lane(Life):
             self._repeat(execution)
             return
         self._seen = seq
+        self._results.clear()  # who sends another has what came of those before it
         self.served += 1
         if not self.alive:
             execution.finish({"lost": "is gone", "started": "no"})

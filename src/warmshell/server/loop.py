@@ -168,10 +168,12 @@ class Loop:
             for fd, events in self._epoll.poll(self._patience()) or self._epoll.poll(0):
                 self._dispatch(fd, events)
             # After the descriptors: what has arrived in time counts, however late this process gets its turn.
-            self._fire_timers()
-            calls, self._soon = self._soon, []
-            for callback, args in calls:
-                callback(*args)
+            if self._timers:
+                self._fire_timers()
+            if self._soon:
+                calls, self._soon = self._soon, []
+                for callback, args in calls:
+                    callback(*args)
 
     def stop(self) -> None:
         """Leave :meth:`run` at the end of this turn."""
@@ -180,9 +182,10 @@ class Loop:
     def _patience(self) -> float:
         if self._soon:
             return 0.0
-        while self._timers and self._timers[0].cancelled:
-            heapq.heappop(self._timers)
-        return min(_DAY, max(0.0, self._timers[0].when - self.time())) if self._timers else -1.0
+        timers = self._timers
+        while timers and timers[0].cancelled:
+            heapq.heappop(timers)
+        return min(_DAY, max(0.0, timers[0].when - self.time())) if timers else -1.0
 
     def _dispatch(self, fd: int, events: int) -> None:
         if events & ~select.EPOLLOUT:
@@ -195,7 +198,7 @@ class Loop:
                 call[0](*call[1])
 
     def _fire_timers(self) -> None:
-        now = self.time() if self._timers else 0.0
+        now = self.time()
         while self._timers and (self._timers[0].cancelled or self._timers[0].when <= now):
             heapq.heappop(self._timers).fire()
 

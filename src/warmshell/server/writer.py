@@ -108,11 +108,21 @@ class Writer:
             self._on_broken(error.strerror or str(error))
             return -1
         self.pending -= size
-        advance(self._batch, size)
+        if not self.pending:
+            self._batch.clear()
+        else:
+            advance(self._batch, size)
         return size
 
     def _fill(self) -> bool:
         """Take the next frames: all of control's, then each subshell's in turn."""
+        if len(self._queues) == 1 and self.pending <= _BATCH:  # nearly always
+            (frames,) = self._queues.values()
+            if len(frames) <= _MOST_PIECES:
+                self._batch = frames  # type: ignore[assignment]
+                self._queues.clear()
+                self._sizes.clear()
+                return True
         size = 0
         while self._queues and size < _BATCH and len(self._batch) < _MOST_PIECES:
             subshell = 0 if 0 in self._queues else next(iter(self._queues))

@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmshell.command import Command, Result
 from warmshell.errors import ConnectError, InputError, NotSupported, OutputError
-from warmshell.protocol.markers import INIT, StreamCutter, marker_frame, printf_pipe
+from warmshell.protocol.markers import INIT, StreamCutter, marker_frame, printf_pipe, quiet_frame
 from warmshell.protocol.quoting import quote
-from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report
+from warmshell.protocol.request import TAG, Body, Report, compose, enter, parse_report, start_report
 from warmshell.shell.feed import NOTHING
 from warmshell.shell.lane import GRACE, Execution, Lane
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
-    from warmshell.process import ByteReceiveStream, Process
+    from warmshell.process import Process
     from warmshell.protocol.dialect import Dialect
 
 _START_SECONDS = 20.0
@@ -49,7 +50,9 @@ class MarkerLane(Lane):
         self._cutters = StreamCutter(), StreamCutter()
         self._report: Report | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pumps: list[asyncio.Task[None]] = []
+        self._streams: list[asyncio.Future[None]] = []  # done at the end of each
+        self._stops: list[Callable[[], None]] = []
+        self._quiet = False  # the command says nothing on standard error
         self._sent = True
         self._ended = False
 
@@ -57,8 +60,7 @@ class MarkerLane(Lane):
 
     async def start(self) -> None:
         self._process = await self._open_shell()
-        for index, stream in enumerate((self._process.stdout, self._process.stderr)):
-            self._pumps.append(self._task(self._pump(index, stream)))
+        self._listen(self._process)
         self._task(self._watch_exit(self._process))
         self.alive = True
         try:
@@ -81,36 +83,64 @@ class MarkerLane(Lane):
         for cutter in self._cutters:
             cutter.expect(marker)
         self._report = None
+        self._quiet = body.outputs < 2 and not keeps_state and command.is_plain
+        if self._quiet:
+            frame = quiet_frame(marker)
+            request = start_report(frame, execution.seq) + compose(body, frame, execution.seq, execution.tag)
+        else:
+            request = self._request(execution, body, marker, data)
+        self._send(prelude + request)
+        return execution
+
+    def _request(self, execution: Execution, body: Body, marker: bytes, data: bytes) -> bytes:
+        command = execution.command
         if data:
-            body = _from_file(body, data) if keeps_state else _from_pipe(body, data)
+            body = _from_file(body, data) if execution.keeps_state else _from_pipe(body, data)
         frame = marker_frame(
             marker, b"" if data else NOTHING,
             None if command.stdout is None else b">|" + quote(command.stdout),
             None if command.stderr is None else b"2>|" + quote(command.stderr),
         )  # fmt: skip
-        request = compose(body, frame, execution.seq, execution.tag, cwd=command.cwd, base=self.base, acknowledge=True)
-        self._sent = False
-        self._task(self._send(prelude + request))
-        return execution
+        return compose(body, frame, execution.seq, execution.tag, cwd=command.cwd, base=self.base, acknowledge=True)
 
-    async def _send(self, request: bytes) -> None:
+    def _send(self, request: bytes) -> None:
         assert self._process is not None  # noqa: S101 - for the type checker
-        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the end of the streams will say so
-            await self._process.stdin.send(request)
+        self._sent = False
+        with contextlib.suppress(OSError):  # the end of the streams will say so
+            size = self._process.stdin.send_some(request)
+            if size == len(request):
+                self._sent = True
+            else:
+                self._task(self._send_rest(self._process, request[size:]))
+
+    async def _send_rest(self, process: Process, rest: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionError):
+            await process.stdin.send(rest)
             self._sent = True
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    async def _pump(self, index: int, stream: ByteReceiveStream) -> None:
-        try:
-            async for data in stream:
-                self._take(index, data)
-        except (ValueError, OutputError) as error:
-            await self._broken(error)
+    def _listen(self, process: Process) -> None:
+        for index, stream in enumerate((process.stdout, process.stderr)):
+            ended = self.loop.create_future()
+            self._streams.append(ended)
+            self._stops.append(
+                stream.subscribe(partial(self._on_data, index, ended), partial(self._on_stream_end, ended))
+            )
+
+    def _on_data(self, index: int, ended: asyncio.Future[None], data: bytes) -> None:
+        if ended.done():
             return
-        except ConnectionError:
-            pass
-        await self._on_end()
+        try:
+            self._take(index, data)
+        except (ValueError, OutputError) as error:
+            ended.set_result(None)
+            self._task(self._broken(error))
+
+    def _on_stream_end(self, ended: asyncio.Future[None]) -> None:
+        if not ended.done():
+            ended.set_result(None)
+            self._task(self._on_end())
 
     def _take(self, index: int, data: bytes) -> None:
         cutter, execution = self._cutters[index], self.busy
@@ -136,7 +166,7 @@ class MarkerLane(Lane):
     def _finish(self, execution: Execution) -> None:
         """Settle the command once both streams have come to its end."""
         report = self._report
-        if report is None or len(self._cutters[1].lines) < len(self._cutters[0].lines):
+        if report is None or not (self._quiet or len(self._cutters[1].lines) >= len(self._cutters[0].lines)):
             return
         self.busy = None
         self.idle_since = self.loop.time()
@@ -182,8 +212,7 @@ class MarkerLane(Lane):
             self._settle_with(execution, None, f"was lost: {error}")
             return
         await self._process.kill(0.0)  # whoever holds the streams still, so that they end
-        pumps = [pump for pump in self._pumps if pump is not asyncio.current_task()]
-        _, pending = await asyncio.wait(pumps, timeout=_CLOSE_SECONDS)
+        _, pending = await asyncio.wait(self._streams, timeout=_CLOSE_SECONDS)
         if execution is None or execution.done.done():
             return
         if execution.keeps_state and status < 128:
@@ -238,6 +267,8 @@ class MarkerLane(Lane):
         await self.end()
 
     async def _release(self) -> None:
+        for stop in self._stops:
+            stop()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

@@ -14,7 +14,7 @@ from warmshell.command import Command, Result
 from warmshell.errors import ConnectError, InputError, OutputError
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import of_kind
-from warmshell.protocol.remote import RemoteCommand
+from warmshell.protocol.remote import RemoteCommand, encode_words
 from warmshell.protocol.request import Body
 from warmshell.shell.lane import GRACE, Execution, Lane
 
@@ -74,7 +74,7 @@ class ServerLane(Lane):
         self._copy_of = copy_of
         self._number = -1
         self._window = Window(session, self.loop.time)
-        self._input = InputCredit()
+        self._input: InputCredit | None = None  # of a command whose input flows
         self._mark = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -116,19 +116,26 @@ class ServerLane(Lane):
             prelude: nothing.
             keeps_time: whether the server ends it when its time is over: nobody else will be there.
         """
+        if not (keeps_state or keeps_time) and command.is_plain:
+            execution = self.next_execution(command, keeps_state=False)
+            self._hand_over(encode_words(execution.seq, command.argv))
+            return execution
         data, source = _input(command)
         execution = self.next_execution(command, keeps_state=keeps_state)
         stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
         remote = self._remote(execution, body, stdin, data)
         remote.timeout = command.timeout if keeps_time else None
+        self._hand_over(remote.encode())
+        if source is not None:
+            self._input = InputCredit()
+            self._task(self._feed(execution, source, self._input))
+        return execution
+
+    def _hand_over(self, payload: bytes) -> None:
         self._session.commands += 1
         self._window.begin()
-        self._input = InputCredit()
-        self._session.send(frames.pack(frames.RUN, self._number, remote.encode()))
+        self._session.send(frames.pack(frames.RUN, self._number, payload))
         self._mark = self._session.mark()
-        if source is not None:
-            self._task(self._feed(execution, source))
-        return execution
 
     def _remote(self, execution: Execution, body: Body, stdin: str, data: bytes) -> RemoteCommand:
         command, keeps_state = execution.command, execution.keeps_state
@@ -146,8 +153,7 @@ class ServerLane(Lane):
             stderr=command.stderr,
         )
 
-    async def _feed(self, execution: Execution, source: AsyncIterator[bytes]) -> None:
-        credit = self._input
+    async def _feed(self, execution: Execution, source: AsyncIterator[bytes], credit: InputCredit) -> None:
         try:
             async for chunk in source:
                 view = memoryview(chunk)
@@ -177,10 +183,10 @@ class ServerLane(Lane):
         if kind in (frames.STDOUT, frames.STDERR):
             self._on_output(execution, kind - frames.STDOUT, payload[4:])
         elif kind == frames.RESULT:
-            self._on_result(execution, json.loads(payload[4:]))
+            self._on_result(execution, _outcome(payload))
         elif kind == frames.STARTED:
             execution.acknowledge()
-        elif kind == frames.CREDIT:
+        elif kind == frames.CREDIT and self._input is not None:
             self._input.grant(frames.GRANT.unpack(payload)[1])
 
     def _on_output(self, execution: Execution, index: int, data: bytes) -> None:
@@ -201,15 +207,16 @@ class ServerLane(Lane):
         self.busy = None
         self.idle_since = self.loop.time()
         self._session.round_trip = min(self._session.round_trip, self.idle_since - self._window.began)
-        self._input.close()
+        self._close_input()
         self.alive = self.alive and not outcome.get("retire", False)
-        self._session.send_later(frames.pack_numbered(frames.ACK, self._number, execution.seq))
         done = execution.done
         if done.done():
             return
         stdout, stderr = execution.captured()
         command = execution.command
-        if "no_directory" in outcome:
+        if len(outcome) == 1 and "status" in outcome:  # nearly always
+            done.set_result(self.result(execution, int(outcome["status"]), stdout.value(), stderr.value()))
+        elif "no_directory" in outcome:
             done.set_exception(self.no_directory(command))
         elif "no_target" in outcome:
             done.set_exception(self.no_target(command, str(outcome["no_target"]).encode()))
@@ -223,9 +230,14 @@ class ServerLane(Lane):
             self.alive = self.alive and "killed" not in outcome
             done.set_result(self.result(execution, int(outcome["status"]), stdout.value(), stderr.value()))
 
+    def _close_input(self) -> None:
+        credit, self._input = self._input, None
+        if credit is not None:
+            credit.close()
+
     def on_lost(self, why: str) -> None:
         self.alive = False
-        self._input.close()
+        self._close_input()
         execution, self.busy = self.busy, None
         if execution is None or execution.done.done():
             return
@@ -273,6 +285,17 @@ class ServerLane(Lane):
 
 
 _NO_BODY = Body(b"")
+_STATUS = b'{"status": '  # and a number: what nearly all have come to
+
+
+def _outcome(payload: bytes) -> dict[str, Any]:
+    """What a command has come to; as read from JSON, which takes longer."""
+    if payload.startswith(_STATUS, frames.NUMBER.size):
+        number = payload[frames.NUMBER.size + len(_STATUS) : -1]
+        if number.isdigit():
+            return {"status": int(number)}
+    outcome: dict[str, Any] = json.loads(payload[frames.NUMBER.size :])
+    return outcome
 
 
 class Window:

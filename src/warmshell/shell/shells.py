@@ -81,7 +81,7 @@ class Shells:
         """An idle shell that is fit for a command, if there is one: the last used, as its caches are the warmest."""
         while self._idle:
             lane = self._idle.pop()
-            if self._is_fit(lane):
+            if self._is_fit(lane, self._loop.time()):
                 self._busy.add(lane)
                 return lane
             self._retire(lane)
@@ -146,7 +146,7 @@ class Shells:
 
     def release(self, lane: Lane) -> None:
         """Give a shell back after its command; one that is not fit any more is let go."""
-        if self.closed or not self._is_fit(lane):
+        if self.closed or not self._is_fit(lane, lane.idle_since):
             self._busy.discard(lane)
             self._retire(lane)
             self._wake(None)
@@ -156,10 +156,10 @@ class Shells:
             if self._timer is None:
                 self._timer = self._loop.call_later(self.limits.idle_seconds, self._shrink)
 
-    def _is_fit(self, lane: Lane) -> bool:
+    def _is_fit(self, lane: Lane, now: float) -> bool:
         if not lane.alive or lane.busy is not None or lane.served >= self.limits.commands:
             return False
-        return self._loop.time() - lane.born < self.limits.age_seconds
+        return now - lane.born < self.limits.age_seconds
 
     def _shrink(self) -> None:
         self._timer = None

@@ -8,15 +8,13 @@ random bits, because the client's own exit status cannot tell a lost connection 
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 from warmshell.command import Command
-from warmshell.errors import BusyError, ClosedError
-from warmshell.process import CHUNK, ByteReceiveStream
+from warmshell.connector.far.received import Received
+from warmshell.process import ByteReceiveStream
 from warmshell.protocol import line
 from warmshell.protocol.dialect import is_shadowed
 from warmshell.protocol.quoting import one_line, quote, quote_all
@@ -244,7 +242,7 @@ def _overlap(buffer: bytes, needle: bytes) -> int:
     return 0
 
 
-class ChannelStream(ByteReceiveStream):
+class ChannelStream(Received):
     """One stream of a program, read ahead a little, without what is said around its bytes.
 
     Args:
@@ -254,87 +252,60 @@ class ChannelStream(ByteReceiveStream):
     """
 
     def __init__(self, near: ByteReceiveStream, cutter: ChannelCutter, on_report: Callable[[], None]) -> None:
+        super().__init__(self._on_taken)
         self._near = near
         self.cutter = cutter
         self._on_report = on_report
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._changed: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._closed = False
-        self.ended = False
-        self._pump = asyncio.ensure_future(self._read())
+        self._reads = False
+        self._read()
 
-    async def _read(self) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended
+
+    def _read(self) -> None:
+        if not self._reads and not self._ended:
+            self._reads = True
+            self._stop = self._near.subscribe(self._cut, self.end)
+
+    def _pause(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._stop()
+
+    def _on_taken(self) -> None:
+        if self.size <= _AHEAD:
+            self._read()
+
+    def _cut(self, data: bytes) -> None:
+        reports = len(self.cutter.reports)
         try:
-            async for data in self._near:
-                reports = len(self.cutter.reports)
-                for piece in self.cutter.feed(data):
-                    if not self._closed:
-                        self._pieces.append(piece)
-                        self._size += len(piece)
-                if len(self.cutter.reports) > reports:
-                    self._on_report()
-                _wake(self._changed)
-                while self._size > _AHEAD and not self._closed:
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
-        except (OSError, ValueError, ClosedError):
-            pass  # the end, then
-        finally:
-            if held := self.cutter.rest():
-                self._pieces.append(held)
-                self._size += len(held)
-            self.ended = True
-            _wake(self._changed)
+            pieces = self.cutter.feed(data)
+        except ValueError:
+            self.end()
+            return
+        for piece in pieces:
+            self.feed(piece)
+        if len(self.cutter.reports) > reports:
             self._on_report()
+        if self.size > _AHEAD:
+            self._pause()
 
-    async def receive(self, max_bytes: int = CHUNK) -> bytes:
-        if self._changed is not None and not self._changed.done():
-            raise BusyError("another task is reading this stream already")
-        while not self._pieces:
-            if self._closed:
-                raise ClosedError("the stream is closed")
-            if self.ended:
-                return b""
-            self._changed = asyncio.get_running_loop().create_future()
-            try:
-                await self._changed
-            finally:
-                self._changed = None
-        if self._closed:
-            raise ClosedError("the stream is closed")
-        return self._take(max_bytes)
-
-    def _take(self, max_bytes: int) -> bytes:
-        piece = self._pieces.popleft()
-        if len(piece) > max_bytes:
-            self._pieces.appendleft(piece[max_bytes:])
-            piece = piece[:max_bytes]
-        self._size -= len(piece)
-        if self._size <= _AHEAD:
-            _wake(self._room)
-        return piece
-
-    def rest(self) -> bytes:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        _wake(self._room)
-        return data
+    def end(self) -> None:
+        if self._ended:
+            return
+        self._pause()
+        if held := self.cutter.rest():
+            self.feed(held)
+        super().end()
+        self._on_report()
 
     def discard(self) -> None:
         """Hand over nothing more, and throw away what comes: the client ends once all of it has been read."""
-        self._closed = True
-        self.rest()
+        self.close()
 
     async def aclose(self) -> None:
-        self.discard()
-        self._pump.cancel()
-        await asyncio.wait([self._pump])
+        await super().aclose()
+        self.end()
         await self._near.aclose()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

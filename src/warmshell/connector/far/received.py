@@ -100,10 +100,14 @@ class Received(ByteReceiveStream):
             asyncio.get_running_loop().call_soon(begin)
         return stop
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
+        """Hand over nothing more, and throw away what comes."""
         self._closed = True
         _wake(self._waiter)
         self._forget()
+
+    async def aclose(self) -> None:
+        self.close()
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
