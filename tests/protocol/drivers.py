@@ -138,7 +138,7 @@ class PipeDriver(Driver):
     def greet(self, text: bytes) -> None:
         self.status, writer = os.pipe()
         self.rest = b""
-        self.write(pipes.init(os.getpid(), writer) + text + b"\\echo 0 0 >&9\n")
+        self.write(pipes.init(os.getpid(), writer, writer) + text + b"\\echo 0 0 >&9\n")
         assert self.report().seq == 0
         os.close(writer)
 

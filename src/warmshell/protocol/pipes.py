@@ -4,13 +4,18 @@ The warm shell opens the driver's pipes through ``/proc/PID/fd/N`` (proc_pid_fd(
 open file of it, for writing also where the driver itself holds only the reading end. A pipe whose reader sees the end
 of file after the command has therefore no other writer left and serves the next command; a pipe that a background
 child still holds is given up with it. The status goes to a separate pipe, the shell's descriptor 9.
+
+A builtin leaves no child behind, so it needs none of this: it writes to one more pipe, which the shell keeps open as
+its descriptor 8. To open one through ``/proc`` takes as long as all the rest that the shell does for a builtin.
 """
 
 from __future__ import annotations
 
 from .request import Frame
 
-_PRIVATE = b"9>&-"
+_PRIVATE = b"9>&- 8>&-"
+BUILTIN = b">&8"
+"""Where a builtin writes."""
 
 
 def pipe_frame(stdin: bytes, stdout: bytes, stderr: bytes) -> Frame:
@@ -23,6 +28,6 @@ def proc_fd(pid: int, fd: int) -> bytes:
     return b"/proc/%d/fd/%d" % (pid, fd)
 
 
-def init(pid: int, status_fd: int) -> bytes:
-    """Makes the driver's status pipe the shell's descriptor 9."""
-    return b"exec 9>%s;" % proc_fd(pid, status_fd)
+def init(pid: int, status_fd: int, builtin_fd: int) -> bytes:
+    """Makes the driver's status pipe the shell's descriptor 9, and the pipe for builtins its descriptor 8."""
+    return b"exec 9>%s 8>%s;" % (proc_fd(pid, status_fd), proc_fd(pid, builtin_fd))

@@ -59,6 +59,7 @@ _READ = 64 * 1024
 _BURST = 1024 * 1024  # read from one pipe before other lanes get their turn
 _GET_PIPE_SIZE = 1032  # F_GETPIPE_SZ, which Python names from 3.10 on
 _WORDS = 1000  # bytes kept of what a shell says of its own accord
+_BUILTIN_FRAME = pipes.pipe_frame(b"", pipes.BUILTIN, b"")
 
 
 def _beyond(fd: int, size: int) -> bytes:
@@ -95,6 +96,8 @@ class Engine:
         self.room: float = float("inf")
         self.words = b""
         self._pipes: list[OutputPipe] = []
+        self._builtin: OutputPipe | None = None  # where builtins write
+        self._is_builtin = False  # the last command that was begun
         self._stdin = self._status = self._noise = self._greeting_fd = -1
         self._unsent = b""
         self._last_size = 0
@@ -115,6 +118,7 @@ class Engine:
         """
         self._pipes.append(OutputPipe())
         self._pipes.append(OutputPipe())
+        self._builtin = OutputPipe()
         self._status, self._greeting_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._noise, noise = os.pipe2(os.O_CLOEXEC)
         try:
@@ -136,10 +140,8 @@ class Engine:
         self._loop.add_reader(self._noise, self._on_noise)
         self._loop.add_reader(self._status, self._on_status)
         clean = b"PWD OLDPWD SHLVL" if blank else b"OLDPWD"
-        self._send(
-            b"%sexport %s;%s 2>/dev/null;unset %s;\\echo 0 0 >&9\n"
-            % (pipes.init(os.getpid(), self._greeting_fd), TAG, enter(base), clean)
-        )
+        init = pipes.init(os.getpid(), self._greeting_fd, -1 if self._builtin is None else self._builtin.fd)
+        self._send(b"%sexport %s;%s 2>/dev/null;unset %s;\\echo 0 0 >&9\n" % (init, TAG, enter(base), clean))
 
     def greeted(self) -> None:
         """The shell has the status pipe open: from now on its end means the shell's end."""
@@ -157,9 +159,15 @@ class Engine:
             stdout: a file instead of the pipe for its standard output.
             stderr: a file instead of the pipe for its standard error.
         """
+        self._is_builtin = False
         out = b">" + self._pipes[0].path if stdout is None else b">|" + quote(stdout)
         err = b"2>" + self._pipes[1].path if stderr is None else b"2>|" + quote(stderr)
         return pipes.pipe_frame(stdin, out, err)
+
+    def builtin_frame(self) -> Frame:
+        """The frame for the next command, where that is a builtin which equals a program."""
+        self._is_builtin = True
+        return _BUILTIN_FRAME
 
     def submit(self, request: bytes) -> None:
         """Write one request."""
@@ -234,10 +242,12 @@ class Engine:
             outputs: how many of the two it can have written to.
         """
         self.unwatch()
+        if self._is_builtin:
+            return self._builtin.drain(alone=True)[0] if outputs and self._builtin is not None else b"", b""
         left = [b"", b""]
-        for index in range(outputs):
-            data, held = self._pipes[index].drain(alone=outputs == 1)  # then it was a builtin
-            left[index] = data + _beyond(self._pipes[index].fd, len(data)) if held else data
+        for index, pipe in enumerate(self._pipes):
+            data, held = pipe.drain()
+            left[index] = data + _beyond(pipe.fd, len(data)) if held else data
             if held:
                 self._renew(index)
         return left[0], left[1]
@@ -293,8 +303,9 @@ class Engine:
     def _open_edges(self) -> select.epoll:
         # Edges, not levels: a pipe without a writer at the moment is at its end again and again.
         edges = self._edges = select.epoll()
-        for pipe in self._pipes:
-            edges.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
+        for pipe in (*self._pipes, self._builtin):
+            if pipe is not None:
+                edges.register(pipe.fd, select.EPOLLIN | select.EPOLLET)
         return edges
 
     def unwatch(self) -> None:
@@ -311,10 +322,11 @@ class Engine:
     def pump(self) -> None:
         """Read what the running command has written, as far as there is room."""
         more = False
-        for index in (0, 1):
+        read = [self._builtin] if self._is_builtin and self._builtin is not None else self._pipes
+        for index, pipe in enumerate(read):
             if not self._watching or self.room < 1:
                 return
-            pieces, rest = self._pipes[index].some(int(min(self.room, _BURST)))
+            pieces, rest = pipe.some(int(min(self.room, _BURST)))
             more = more or rest
             for piece in pieces:
                 self._owner.on_output(index, piece)
@@ -352,5 +364,6 @@ class Engine:
                 self._loop.remove_reader(fd)
                 os.close(fd)
         self._status = self._noise = -1
-        for pipe in self._pipes:
-            pipe.close()
+        for pipe in (*self._pipes, self._builtin):
+            if pipe is not None:
+                pipe.close()

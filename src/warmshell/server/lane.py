@@ -130,6 +130,11 @@ class Lane(Life):
         command = execution.command
         body = execution.body(self.dialect, self.blank)
         self._outputs = 2 if execution.acknowledges else body.outputs
+        engine = self._engine
+        if self._outputs < 2:
+            frame = engine.builtin_frame()
+        else:
+            frame = engine.frame(execution.stdin.open(), command.stdout, command.stderr)
         prelude = b""
         if execution.keeps_state:
             # The empty line: after a syntax error in an eval, bash misreads the first compound of the next line.
@@ -138,7 +143,7 @@ class Lane(Life):
                 prelude += self._writes(execution.seq) + b";"
         return prelude + compose(
             body,
-            self._engine.frame(execution.stdin.open(), command.stdout, command.stderr),
+            frame,
             execution.seq,
             b"%s.%d" % (self.tag, execution.seq),
             cwd=command.cwd,

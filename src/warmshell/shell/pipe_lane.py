@@ -135,9 +135,13 @@ class PipeLane(Lane):
         acknowledge = named or keeps_state or (feed is not None and feed.streams)
         if not acknowledge:
             execution.outputs = body.outputs
+        frame = (
+            self._engine.builtin_frame() if execution.outputs < 2
+            else self._engine.frame(stdin, command.stdout, command.stderr)
+        )  # fmt: skip
         request = compose(
             body,
-            self._engine.frame(stdin, command.stdout, command.stderr),
+            frame,
             execution.seq,
             execution.tag,
             cwd=command.cwd,
