@@ -50,7 +50,7 @@ def test_no_more_descriptors(framing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "room"), [("true", 20), (None, 20), (None, 12), (None, 11), (None, 9)],
+    ("first", "room"), [("true", 20), (None, 20), (None, 13), (None, 12), (None, 10)],
     ids=["one-is-there", "all-at-once", "two-of-all-at-once", "hardly-one", "one-of-all-at-once"],
 )  # fmt: skip
 def test_few_descriptors_are_fewer_shells(first: str | None, room: int) -> None:

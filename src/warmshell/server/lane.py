@@ -183,7 +183,8 @@ class Lane(Life):
             outcome["retire"] = True
             self._drop_waiting()
         execution.finish(outcome)
-        self._tell_state()
+        if self._curious:
+            self._tell_state()
         self.next()
 
     def _send(self, kind: int, seq: int, data: bytes) -> None:

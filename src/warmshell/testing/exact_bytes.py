@@ -50,6 +50,14 @@ class ExactBytes(Suite):
             result = await node.run("cat >&2; exit 3", stdin=data)
             assert (result.returncode, result.stdout, result.stderr) == (3, b"", data)
 
+    async def test_a_builtin_that_writes_more_than_a_pipe_holds(self, node: Location) -> None:
+        """Where a shell stands in for a program, nobody else is there who could hold what it writes."""
+        word = "x" * 100_000
+        for count in (3, 0, 1):
+            result = await node.run(["echo", "a", *[word] * count], timeout=60)
+            assert (result.returncode, result.text) == (0, " ".join(["a", *[word] * count]) + "\n")
+            assert result.stderr == b""
+
     async def test_no_output_at_all(self, node: Location) -> None:
         result = await node.run(["true"])
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")

@@ -179,6 +179,19 @@ class Isolation(Suite):
             result = await running
             assert (result.stdout, result.stderr) == (b"b\n", b"")
 
+    async def test_what_a_background_child_says_on_stderr_reaches_no_builtin(
+        self, observer: Location, where: str
+    ) -> None:
+        await observer.run(["mkfifo", f"{where}/gate", f"{where}/wrote"])
+        async with self.connect(shells=1) as one:
+            child = f"trap '' PIPE; read x <{where}/gate; echo BG >&2; echo >{where}/wrote"
+            assert (await one.run(f"{{ {child}; }} >/dev/null & echo a")).stdout == b"a\n"
+            await observer.run(f"echo >{where}/gate; read x <{where}/wrote", timeout=60)
+            for words, output in ((["echo", "b"], b"b\n"), (["true"], b""), (["sh", "-c", "echo c >&2"], b"")):
+                result = await one.run(words)
+                assert (result.returncode, result.stdout) == (0, output)
+                assert result.stderr == (b"c\n" if words[0] == "sh" else b"")
+
     async def test_what_the_command_wrote_before_its_end_is_all_there(self, node: Location) -> None:
         for number in range(30):
             script = f"(exec head -c {number * 1000} /dev/zero) & wait; head -c 70000 /dev/zero | tr '\\0' a; echo end"

@@ -78,13 +78,17 @@ class WebSocket(asyncio.Protocol):
         try:
             for opcode, message in self._decoder.feed(data):
                 if opcode == PING:
-                    self._write(PONG, message)
+                    self._answer(message)
                 elif opcode == CLOSE:
                     self.end()
                 elif opcode != PONG:
                     self._on_message(opcode, message)
         except ValueError as error:
             self._end(str(error))
+
+    def _answer(self, message: bytes) -> None:
+        if not (self._full or self._closing):
+            self._write(PONG, message)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended."""
