@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,12 @@ class Site:
         own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self.env = {**own, "WARMSHELL_COPROCESS_DIR": str(home), "HOME": str(where), "WARMSHELL_CLIENT": FALLBACK}
         self.client = ""
+
+    def with_native(self, module: str) -> None:
+        """Have servers with the module in C, where they look for it: in the caches of this user."""
+        cache = self.where / ".cache" / "warmshell"
+        cache.mkdir(parents=True)
+        shutil.copy(module, cache)
 
     def tool(self, text: str, name: str = "tool", interpreter: str = sys.executable) -> Path:
         path = self.where / name
@@ -117,6 +124,17 @@ def c_client(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(found)
 
 
+@pytest.fixture(scope="session")
+def c_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The module in C for servers, compiled for this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        found = launcher.c_server()
+    if found is None:
+        pytest.skip("no C compiler: install gcc or clang")
+    return str(found)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     home = tmp_path / "servers"
@@ -130,7 +148,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(params=["python", "c"])
 def both_clients(request: pytest.FixtureRequest, site: Site) -> Site:
-    """A site, once with each client."""
+    """A site, once with client and servers in Python, once with what there is in C."""
     if request.param == "c":
         site.client = request.getfixturevalue("c_client")
+        site.with_native(request.getfixturevalue("c_server"))
     return site

@@ -29,6 +29,19 @@ def test_they_share_a_server(site, c_client):
     assert sorted(info.calls for info in site.servers()) == [4, 4]
 
 
+def test_servers_use_the_module_in_c_if_nobody_else_can_have_made_it(site, c_server):
+    site.with_native(c_server)
+    (module,) = (site.where / ".cache" / "warmshell").iterdir()
+    for mode, used in ((0o755, True), (0o777, False)):
+        module.chmod(mode)
+        tool = site.tool("import sys\nprint(sys.argv[1:])\n", f"tool{mode}")
+        for _ in range(2):
+            assert site.call(tool, "a", "")[1] == b"['a', '']\n"
+        info = next(info for info in site.servers() if info.tool == str(tool))
+        assert info.calls == 2
+        assert (b"warmfork" in Path(f"/proc/{info.pid}/maps").read_bytes()) == used
+
+
 def test_an_environment_with_doubles_works_with_both(site, c_client):
     tool = site.tool("import os\nprint(os.environ['DOUBLE'])\n")
     for client in ("", c_client):

@@ -65,9 +65,10 @@ def options_of(tool: Tool, level: str) -> str:
 
 
 @pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)
-def test_the_same_as_a_cold_run(site, tool):
+def test_the_same_as_a_cold_run(site, tool, c_server):
     if tool.missing:
         pytest.skip(f"{tool.name} is not installed: make tools")
+    site.with_native(c_server)
     runs = Runs(site, tool)
     levels = ["fork", "preload", "primed"]
     lines = list(tool.lines)

@@ -98,13 +98,12 @@ def test_the_client_is_killed_before_its_call_has_taken_over(site):
     hold, held = site.home.parent / "hold", site.home.parent / "held"
     (site.where / "slow.py").write_text(f"""if True:
         import os, time
-        setpgid = os.setpgid
-        def slowly(*args):
-            setpgid(*args)
+        def hook():
             if os.path.exists({str(hold)!r}):
+                os.setpgid(0, 0)
                 os.mkdir({str(held)!r})
                 time.sleep(1000)
-        os.setpgid = slowly
+        os.register_at_fork(after_in_child=hook)
     """)
     tool = site.tool("import slow\nprint(slow.__name__)\n")
     site.call(tool)

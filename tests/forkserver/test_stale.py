@@ -11,6 +11,11 @@ from forkserver.tools import ALL
 from warmshell.testing import eventually_sync as eventually
 
 
+@pytest.fixture
+def site(both_clients):
+    return both_clients
+
+
 def test_a_changed_script_module_and_configuration(site):
     (site.where / "module.py").write_text("VALUE = 1\n")
     (site.where / "settings.ini").write_text("one")

@@ -70,6 +70,7 @@ def call(words: tuple[str, ...], *, fcli: bool, count: int, **settings: Any) -> 
 
     target, rest = launcher.find(list(words))
     options = _served(settings).encode()
+    launcher.c_server()
     program = os.fsencode(launcher.STANDALONE / "client.py")
     start = [os.fsencode(sys.executable), b"-I", b"-S", program, b":"]
     about = [target.script, options, b"\t".join(target.interpreter)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -12,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmshell.coprocess.forkserver.standalone.place import NATIVE, compiled_path
 from warmshell.coprocess.forkserver.standalone.shebang import NotPython, interpreter_of
 from warmshell.errors import CommandError, ProgramNotFound, WarmshellError
 
@@ -129,6 +129,8 @@ def write(folder: Path, name: str, target: Target, options: Options, *, native: 
     """
     path = folder / name
     client = c_client() if native else None
+    if native:
+        c_server()
     text = _text(target, options, client)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,19 +177,26 @@ except ImportError:
 
 def c_client() -> Path | None:
     """The small C client, compiled for this user when it is first asked for; ``None`` without a compiler."""
-    source = Path(__file__).parent / "warmcall.c"
+    return _made(str(Path(__file__).parent / "warmcall.c"), "", [["-static"], []])
+
+
+def c_server() -> Path | None:
+    """The module in C for servers, compiled likewise; servers that start from now on find it."""
+    return _made(NATIVE, ".so", [["-shared", "-fPIC", "-fvisibility=hidden"]])
+
+
+def _made(source: str, ending: str, kinds: list[list[str]]) -> Path | None:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or not source.exists():
+    if compiler is None or not os.path.exists(source):
         return None
-    name = "warmcall-" + hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmshell"
-    program = cache / name
+    env = {b"HOME": os.fsencode(Path.home()), **os.environb}
+    program = Path(os.fsdecode(compiled_path(source, env, os.fsencode(ending))))
     if _is_ours(program):
         return program
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = cache / f"{name}.{os.getpid()}"
-        if not any(_compiled([compiler, "-O2", "-Wall", *kind], source, temporary) for kind in (["-static"], [])):
+        program.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = program.with_name(f"{program.name}.{os.getpid()}")
+        if not any(_compiled([compiler, "-O2", "-Wall", *kind], Path(source), temporary) for kind in kinds):
             temporary.unlink(missing_ok=True)
             return None
         temporary.replace(program)

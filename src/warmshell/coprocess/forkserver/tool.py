@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from warmshell.coprocess.forkserver.launcher import Options, find, is_servable
+from warmshell.coprocess.forkserver.launcher import Options, c_server, find, is_servable
 from warmshell.coprocess.forkserver.standalone import call, place, starting, wire
 from warmshell.errors import NotSupported, ShellLost
 
@@ -115,7 +115,7 @@ class PythonTool:
         key = asked.key(shape)
         link = await _connected(directory, key)
         if link is None:
-            asked.cold_only = not await asyncio.to_thread(starting.start, asked, directory, key)
+            asked.cold_only = not await asyncio.to_thread(_start, asked, directory, key)
             return None
         try:
             return await _Call(link, asked, streams).status(key)
@@ -208,6 +208,11 @@ async def _read(fd: int) -> bytes:
     loop.add_reader(fd, readable)
     await ended
     return bytes(pieces)
+
+
+def _start(asked: _Launch, directory: int, key: str) -> bool:
+    c_server()
+    return starting.start(asked, directory, key)
 
 
 async def _connected(directory: int, key: str) -> socket.socket | None:

@@ -49,16 +49,17 @@ def take_environment(tool: Tool, entries: Sequence[bytes]) -> None:
     time.tzset()
 
 
+def shares(tool: Tool) -> bool:
+    """Whether there is something for :func:`make_private` to do."""
+    return bool(tool.shared_fds or tool.recorder.temporary or "numpy.random" in sys.modules)
+
+
 def make_private(tool: Tool) -> None:
     """What the import has left behind that a cold run has for itself alone."""
     for fd in tool.shared_fds:
         _reopen(fd)
     if tool.recorder.temporary:
         _keep_temporary(tool)
-    logging = sys.modules.get("logging")
-    started = getattr(logging, "_startTime", None)
-    if started is not None:
-        setattr(logging, "_startTime", time.time_ns() if isinstance(started, int) else time.time())  # noqa: B010
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
@@ -91,18 +92,30 @@ def _reopen(fd: int) -> None:
     os.close(fresh)
 
 
-def run(tool: Tool, args: Sequence[bytes], ended: Callable[[], None]) -> NoReturn:
-    """Be the tool, to its end.
-
-    Args:
-        tool: the tool, prepared.
-        args: the words after its name.
-        ended: called when it has ended, before the process does.
-    """
+def add_words(args: Sequence[bytes]) -> None:
+    """Have the words after the name of the tool."""
     words = [os.fsdecode(word) for word in args]
     sys.argv += words
     if hasattr(sys, "orig_argv"):
         sys.orig_argv += words
+
+
+def start_clocks(tool: Tool) -> None:
+    """Have ``logging`` count from now."""
+    started = tool.started
+    if started is not None:
+        was = started["_startTime"]
+        started["_startTime"] = time.time_ns() if isinstance(was, int) else time.time()
+
+
+def run(tool: Tool, ended: Callable[[], None]) -> NoReturn:
+    """Be the tool, to its end.
+
+    Args:
+        tool: the tool, prepared.
+        ended: called when it has ended, before the process does.
+    """
+    start_clocks(tool)
     tool.streams.renew()
     code, space = tool.script.code, tool.prepared
     if tool.collects:

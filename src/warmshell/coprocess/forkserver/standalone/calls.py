@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
+from . import wire
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from typing import Any
+
+_AT_ONCE = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
 signals: Any = sys.modules["_signal"]
 """The module ``signal`` without what Python does around it, which is much for a call."""
@@ -73,3 +77,37 @@ class Running:
         self.link = link
         self.report = report
         self.ending: float | None = None
+
+
+def nothing(*_: object) -> None:
+    """Wakes the loop."""
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a client was started by one of our calls: it may not wait for the end of the call that waits for it."""
+    try:
+        return os.getsid(pid) == os.getsid(0)
+    except OSError:
+        return False
+
+
+def say(link: _socket.socket, text: bytes) -> None:
+    """Tell a client, if it is there."""
+    try:
+        link.send(text, _AT_ONCE)
+    except OSError:
+        pass  # it has gone
+
+
+def refuse(link: _socket.socket, code: bytes, why: bytes) -> None:
+    """Tell a client that its call has not begun, and be done with it."""
+    say(link, b"%s %s %s\n" % (wire.REFUSED, code, b" ".join(why.split())))
+    link.close()
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to a group of processes, if there is one."""
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass  # all of it has ended

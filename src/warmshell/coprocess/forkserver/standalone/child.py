@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .tool import Tool
     from .wire import Request
 
-_GUARD_FD = min(900, os.sysconf("SC_OPEN_MAX") - 8)  # where no program counts its descriptors, if it may be so high
+GUARD_FD = min(900, os.sysconf("SC_OPEN_MAX") - 8)  # where no program counts its descriptors, if it may be so high
 
 
 class Begin:
@@ -55,7 +55,8 @@ class Begin:
 def be(call: Begin, tool: Tool) -> NoReturn:
     """Become the call, in a fresh fork; never comes back."""
     take_over(call, tool)
-    becoming.run(tool, call.request.args, call.ended)
+    becoming.add_words(call.request.args)
+    becoming.run(tool, call.ended)
 
 
 def take_over(call: Begin, tool: Tool) -> None:
@@ -64,7 +65,7 @@ def take_over(call: Begin, tool: Tool) -> None:
         if _began(call, tool):
             return
     except BaseException as error:  # noqa: BLE001 - the tool has not begun: the client may run it cold
-        _refuse(call.link, error)
+        refuse(call.link, error)
     os._exit(0)
 
 
@@ -76,7 +77,8 @@ def _began(call: Begin, tool: Tool) -> bool:
     return said == wire.GO
 
 
-def _refuse(link: _socket.socket, error: BaseException) -> None:
+def refuse(link: _socket.socket, error: BaseException) -> None:
+    """Tell the client that its call has not begun, and why."""
     code = wire.STALE if isinstance(error, PermissionError) else wire.COLD
     text = " ".join((f"{type(error).__name__} {error}").split())
     try:
@@ -102,28 +104,29 @@ def _take_over(call: Begin, tool: Tool) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, request.nice)
     becoming.take_environment(tool, request.env)
     becoming.make_private(tool)
-    _take_signals(request, call.handlers)
+    take_signals(request.blocked, request.ignored, call.handlers)
 
 
 def _end_with_the_server(guard: int) -> None:
     """Have the kernel kill this group of processes when the server's end of the pipe closes, whatever closed it."""
     mine = os.open(f"/proc/self/fd/{guard}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    high = fcntl.fcntl(mine, fcntl.F_DUPFD_CLOEXEC, _GUARD_FD)
+    high = fcntl.fcntl(mine, fcntl.F_DUPFD_CLOEXEC, GUARD_FD)
     os.close(mine)
     fcntl.fcntl(high, fcntl.F_SETOWN, -os.getpid())
     fcntl.fcntl(high, fcntl.F_SETSIG, signals.SIGKILL)
     fcntl.fcntl(high, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
 
 
-def _take_signals(request: Request, handlers: dict[int, Any]) -> None:
+def take_signals(blocked: int, ignored: int, handlers: dict[int, Any]) -> None:
+    """Have the masks of the caller, and the tool's handlers of signals that the server handles itself."""
     signals.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signals.signal(number, signals.SIG_DFL if handler is None else handler)
-    if request.ignored:
-        for number in _numbers(request.ignored):
+    if ignored:
+        for number in _numbers(ignored):
             if signals.getsignal(number) in (signals.SIG_DFL, signals.default_int_handler):
                 signals.signal(number, signals.SIG_IGN)
-    signals.pthread_sigmask(signals.SIG_SETMASK, _numbers(request.blocked) if request.blocked else ())
+    signals.pthread_sigmask(signals.SIG_SETMASK, _numbers(blocked) if blocked else ())
 
 
 def _numbers(mask: int) -> list[int]:

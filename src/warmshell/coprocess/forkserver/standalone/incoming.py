@@ -31,7 +31,14 @@ class Incoming:
         self.fds: list[int] = []
         self.request: wire.Request | None = None
         self._data = b""
-        self._begun = False
+        self._begun = self._cut = False
+
+    def resume(self, data: bytes, fds: bytes, *, cut: bool) -> None:
+        """Go on with what somebody else has received; ``cut``: there were more descriptors."""
+        self._data = data
+        self.fds = memoryview(fds).cast("i").tolist()
+        self._begun = bool(data)
+        self._cut = cut
 
     def read(self) -> bytes | None:
         """Take what has come; what is asked for, once that is known to the end.
@@ -40,7 +47,8 @@ class Incoming:
             BadRequest: it is no request, or not with these descriptors.
             OSError: the connection broke.
         """
-        while True:
+        kind = self._whole()
+        while kind is None:
             try:
                 chunk = self._receive()
             except BlockingIOError:
@@ -49,8 +57,7 @@ class Incoming:
                 raise wire.BadRequest("the request ends too early")
             self._data += chunk
             kind = self._whole()
-            if kind is not None:
-                return kind
+        return kind
 
     def _receive(self) -> bytes:
         if self._begun:
@@ -62,10 +69,12 @@ class Incoming:
                 whole = len(payload) - len(payload) % 4
                 self.fds += memoryview(payload)[:whole].cast("i").tolist()
         if flags & _socket.MSG_CTRUNC:
-            raise wire.BadRequest("too many descriptors")
+            self._cut = True
         return data
 
     def _whole(self) -> bytes | None:
+        if self._cut:
+            raise wire.BadRequest("too many descriptors")
         if len(self._data) < wire.HEADER.size:
             return None
         kind, size = wire.length(self._data[: wire.HEADER.size])

@@ -12,6 +12,7 @@ from . import learn
 from .calls import Limits, resident
 from .key import ALWAYS, DENIED, Context, Shape, initial_environment, key
 from .place import Unsafe, opened, shape_name, write
+from .quick import loaded
 from .reuse import may_be_reused
 from .server import Server
 from .streams import Unusual
@@ -52,7 +53,7 @@ def main(words: dict[bytes, bytes]) -> NoReturn:
         _tell(tell, b"cold %s\n" % shape.cold)
         os._exit(1)
     _tell(tell, b"ready\n")
-    server.run()
+    server.run(loaded(words.get(b"native", b"")))
     started.tool.remove_temporary()
     os._exit(0)
 

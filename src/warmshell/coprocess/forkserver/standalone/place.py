@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import stat
 
-from .key import digest
+from .key import digest, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VARIABLE = "WARMSHELL_COPROCESS_DIR"
 """Names another directory; one whose name has few bytes more than sockets allow is fine."""
+
+NATIVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "warmfork.c")
+"""The source of the module in C for servers."""
 
 
 class Unsafe(Exception):
@@ -50,6 +57,26 @@ def opened(*, make: bool = False) -> int:
         os.close(fd)
         raise Unsafe(path)
     return fd
+
+
+def compiled_path(source: str, env: Mapping[bytes, bytes], ending: bytes = b"") -> bytes:
+    """Where a user has what was compiled from a source of this version.
+
+    Raises:
+        OSError: there is no such source.
+    """
+    cache = env.get(b"XDG_CACHE_HOME") or env.get(b"HOME", b"") + b"/.cache"
+    name, _ = os.path.splitext(os.path.basename(source))
+    return cache + b"/warmshell/" + os.fsencode(name) + b"-" + digest(read(source)).encode() + ending
+
+
+def native_path(env: Mapping[bytes, bytes]) -> bytes:
+    """Where a user has the module in C for servers.
+
+    Raises:
+        OSError: its source is not there.
+    """
+    return compiled_path(NATIVE, env, b".so")
 
 
 def shape_name(tool: bytes, interpreter: bytes, options: bytes) -> str:

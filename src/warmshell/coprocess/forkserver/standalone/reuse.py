@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-from . import ending, wire
+from . import becoming, ending, wire
 from .calls import resident
 from .child import Begin, take_over
 from .learn import State, in_a_child
@@ -79,6 +79,7 @@ def _nothing() -> None:
 def run_once(tool: Tool, args: list[str]) -> ending.Outcome:
     """The tool, once, with its exit handlers."""
     sys.argv[:] = [tool.argv0, *args]
+    becoming.start_clocks(tool)
     tool.streams.renew()
     space = tool.script.fresh_main()
     if tool.collects:

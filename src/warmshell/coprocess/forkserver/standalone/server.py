@@ -11,9 +11,11 @@ import struct
 import time
 
 from . import wire
-from .calls import Limits, Running, Worker, resident, signals
-from .child import Begin, be
+from .address import Address
+from .calls import Limits, Running, Worker, is_ours, nothing, refuse, resident, say, signal_group, signals
+from .child import GUARD_FD, Begin, be
 from .incoming import Incoming
+from .quick import INCOMING, RUNNING, TOLD, Quick, descriptors
 from .reuse import hand_over, work
 
 TYPE_CHECKING = False
@@ -25,13 +27,11 @@ if TYPE_CHECKING:
     from .tool import Tool
 
 _CREDENTIALS = struct.Struct("3i")
-_BACKLOG = 512
 _HELD = 400  # connections accepted and waiting; more wait in the kernel
 _CLD_STOPPED = 5  # which os names since Python 3.9
 _GRACE = 2.0
 _TICK = 15.0
 _TOUCH_SECONDS = 1.0
-_AT_ONCE = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
 
 class Server:
@@ -43,8 +43,8 @@ class Server:
     ) -> None:  # fmt: skip
         self._tool = tool
         self._key = key.encode()
-        self._name = key + ".sock"
-        self._directory = directory
+        self._address = Address(directory, key + ".sock")
+        self._listener = self._address.listener
         self._shape = shape
         self._cwd = cwd
         self._user = os.geteuid()
@@ -59,6 +59,7 @@ class Server:
         self._links: dict[int, Running] = {}
         self._controls: dict[int, Running] = {}
         self._idle_workers: list[Worker] = []
+        self._quick: Quick | None = None
         self._retiring = False
         self._used = time.monotonic()
         self._served = 0
@@ -66,48 +67,70 @@ class Server:
         self._guard = os.pipe2(os.O_CLOEXEC)
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._handlers: dict[int, Any] = {}
-        self._listen()
         self._take_signals()
         self._own = [self._listener.fileno(), directory, *self._guard, *self._wake]
         tool.own(self._own)
 
-    def _listen(self) -> None:
-        self._listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self._listener.setblocking(False)
-        temporary = f"{self._name}.{os.getpid()}"
-        folder = f"/proc/self/fd/{self._directory}/"
-        self._listener.bind(folder + temporary)
-        os.chmod(folder + temporary, 0o600)
-        self._listener.listen(_BACKLOG)
-        found = os.stat(temporary, dir_fd=self._directory)
-        self._socket = (found.st_dev, found.st_ino)
-        os.rename(temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-
     def _take_signals(self) -> None:
-        for number, handler in ((signals.SIGCHLD, _nothing), (signals.SIGTERM, self._told_to_end)):
+        for number, handler in ((signals.SIGCHLD, nothing), (signals.SIGTERM, self._told_to_end)):
             self._handlers[number] = signals.signal(number, handler)
         signals.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
 
     def _told_to_end(self, *_: object) -> None:
         if os.getpid() != self._pid:
             os._exit(143)  # a child that has not become a call yet: its client has gone
-        self._remove_socket()
+        self._address.remove()
         self._tool.remove_temporary()
         os._exit(143)  # the kernel kills the groups of all calls, as the guard closes
 
     # --- the loop
 
-    def run(self) -> None:
-        """Serve until there is nothing to do any more."""
+    def run(self, native: Any = None) -> None:
+        """Serve until there is nothing to do any more, calls that go well by ``native``, if there is such a module."""
         self._tool.prepare()
+        if native is not None and not self._reuse:
+            entries, own = b"\0".join(self._tool.entries), descriptors(self._own)
+            facts = (
+                self._key, self._cwd, entries, os.fsencode(self._address.name), own, int(self._shape.cwd),
+                self._listener.fileno(), *self._wake, self._address.directory, self._guard[0], GUARD_FD,
+            )  # fmt: skip
+            self._quick = Quick(native, self._tool, facts, self._handlers)
         self._settle()
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._wake[0], select.POLLIN)
         while not self._is_over():
-            for fd, events in self._poll.poll(self._patience()):
+            patience = self._patience()
+            if self._quick is not None and self._is_calm():
+                patience = self._serve_quickly(self._quick, patience)
+            for fd, events in self._poll.poll(patience):
                 self._happened(fd, events)
             self._advance()
         self._retire(b"ended")
+
+    def _is_calm(self) -> bool:
+        if self._running or self._incoming or self._waiting:
+            return False
+        return self._learning is None or not self._learning.listens()
+
+    def _serve_quickly(self, quick: Quick, patience: float) -> float:
+        """Have the module serve; how long to wait for what it has not seen to."""
+        (served, _), left = quick.state(), quick.serve(patience)
+        now_served, used = quick.state()
+        self._served += now_served - served
+        self._used = max(self._used, used)
+        if left[0] == INCOMING:
+            _, fd, data, fds, cut = left
+            incoming = Incoming(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd))
+            incoming.resume(data, fds, cut=bool(cut))
+            self._expect(incoming)
+            self._read(incoming)
+        elif left[0] == RUNNING:
+            _, fd, pid = left
+            self._follow(Running(pid, _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd), -1))
+            self._reap()
+        elif left[0] == TOLD:
+            self._told_to_end()
+        return 0.0
 
     def _settle(self) -> None:
         """Bring together what each call touches, and leave the rest alone."""
@@ -119,7 +142,8 @@ class Server:
         if fd == self._listener.fileno():
             self._accept()
         elif fd == self._wake[0]:
-            os.read(fd, 4096)
+            if b"T" in os.read(fd, 4096) and self._quick is not None:
+                self._told_to_end()
             self._reap()
         elif fd in self._incoming:
             self._read(self._incoming[fd])
@@ -134,14 +158,7 @@ class Server:
         if self._running or self._incoming or self._waiting:
             return False
         idle = time.monotonic() - self._used
-        return self._retiring or idle >= self._limits.idle or not self._owns_socket()
-
-    def _owns_socket(self) -> bool:
-        try:
-            found = os.stat(self._name, dir_fd=self._directory)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._socket
+        return self._retiring or idle >= self._limits.idle or not self._address.is_ours()
 
     def _patience(self) -> float:
         """Milliseconds until something has to be looked at."""
@@ -161,7 +178,7 @@ class Server:
                 self._drop(each, b"no request came in time")
         for call in self._running.values():
             if call.ending is not None and call.ending <= now:
-                _signal_group(call.pid, signals.SIGKILL)
+                signal_group(call.pid, signals.SIGKILL)
                 call.ending = now + _GRACE
         while self._waiting and self._has_room():
             link = self._waiting.popleft()
@@ -192,10 +209,10 @@ class Server:
         pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
         if user not in (self._user, 0):
             link.close()
-        elif (self._has_room() and not self._waiting) or _is_ours(pid):
+        elif (self._has_room() and not self._waiting) or is_ours(pid):
             self._begin_reading(link)
         else:
-            _say(link, wire.QUEUED + b" %d\n" % len(self._waiting))
+            say(link, wire.QUEUED + b" %d\n" % len(self._waiting))
             self._waiting.append(link)
             self._poll.register(link, select.POLLRDHUP)
         return True
@@ -207,10 +224,12 @@ class Server:
             link.close()
 
     def _begin_reading(self, link: _socket.socket) -> None:
-        incoming = Incoming(link)
-        self._incoming[link.fileno()] = incoming
-        self._poll.register(link, select.POLLIN)
-        _say(link, wire.READY + b"\n")
+        self._expect(Incoming(link))
+        say(link, wire.READY + b"\n")
+
+    def _expect(self, incoming: Incoming) -> None:
+        self._incoming[incoming.link.fileno()] = incoming
+        self._poll.register(incoming.link, select.POLLIN)
 
     def _read(self, incoming: Incoming) -> None:
         try:
@@ -231,7 +250,7 @@ class Server:
         self._incoming.pop(incoming.link.fileno(), None)
         self._poll.unregister(incoming.link)
         incoming.close_fds()
-        _refuse(incoming.link, wire.BAD, why)
+        refuse(incoming.link, wire.BAD, why)
 
     def _control(self, kind: bytes, link: _socket.socket) -> None:
         if kind == wire.STOP:
@@ -241,7 +260,7 @@ class Server:
             "waiting": len(self._waiting), "watched": self._tool.recorder.count(), "started": int(self._started),
             "idle": int(time.monotonic() - self._used), "modules": len(self._tool.modules),
         }  # fmt: skip
-        _say(link, "".join(f"{name} {value}\n" for name, value in facts.items()).encode("utf-8", "surrogateescape"))
+        say(link, "".join(f"{name} {value}\n" for name, value in facts.items()).encode("utf-8", "surrogateescape"))
         link.close()
 
     # --- calls
@@ -250,9 +269,10 @@ class Server:
         reason = self._why_not(incoming)
         if reason:
             incoming.close_fds()
-            _refuse(incoming.link, wire.STALE, reason)
+            refuse(incoming.link, wire.STALE, reason)
             return
-        self._touch()
+        if time.monotonic() - self._used > _TOUCH_SECONDS:
+            self._address.touch()
         self._used = time.monotonic()
         if self._reuse:
             self._give_to_worker(incoming)
@@ -263,7 +283,7 @@ class Server:
             pid = os.fork()
         except OSError as error:
             incoming.close_fds()
-            _refuse(incoming.link, wire.COLD, str(error).encode())
+            refuse(incoming.link, wire.COLD, str(error).encode())
             return
         if pid == 0:
             self._be(incoming, report)
@@ -271,7 +291,10 @@ class Server:
             os.close(report[1])
         incoming.close_fds()
         self._served += 1
-        call = self._running[pid] = self._links[incoming.link.fileno()] = Running(pid, incoming.link, report[0])
+        self._follow(Running(pid, incoming.link, report[0]))
+
+    def _follow(self, call: Running) -> None:
+        self._running[call.pid] = self._links[call.link.fileno()] = call
         self._poll.register(call.link, select.POLLRDHUP)
 
     def _be(self, incoming: Incoming, report: tuple[int, int]) -> None:
@@ -300,14 +323,6 @@ class Server:
             tool,
         )
 
-    def _touch(self) -> None:
-        """Let the time of the socket tell, roughly, when it was used last."""
-        if time.monotonic() - self._used > _TOUCH_SECONDS:
-            try:
-                os.utime(self._name, dir_fd=self._directory)
-            except OSError:
-                pass  # it is not there any more, which is seen later
-
     def _why_not(self, incoming: Incoming) -> bytes:
         """Why this server may not serve the call; it retires if no call can ever be served any more."""
         if self._retiring:
@@ -330,7 +345,7 @@ class Server:
                 continue
             if found.si_code == _CLD_STOPPED:
                 os.waitid(os.P_PID, call.pid, os.WSTOPPED | os.WNOHANG)
-                _say(call.link, b"%s %d\n" % (wire.STOPPED, found.si_status))
+                say(call.link, b"%s %d\n" % (wire.STOPPED, found.si_status))
             else:
                 self._ended(call, found.si_status, by_signal=found.si_code != os.CLD_EXITED)
         if self._reuse:
@@ -338,9 +353,9 @@ class Server:
 
     def _ended(self, call: Running, status: int, *, by_signal: bool) -> None:
         if call.ending is not None:
-            _signal_group(call.pid, signals.SIGKILL)  # while its number still is its own
+            signal_group(call.pid, signals.SIGKILL)  # while its number still is its own
         os.waitpid(call.pid, 0)
-        _say(call.link, b"%s %d\n" % (wire.KILLED if by_signal else wire.STATUS, status))
+        say(call.link, b"%s %d\n" % (wire.KILLED if by_signal else wire.STATUS, status))
         self._forget(call)
         call.link.close()
         if call.worker is not None:
@@ -352,8 +367,8 @@ class Server:
         self._poll.unregister(call.link)
         if call.ending is None:
             call.ending = time.monotonic() + _GRACE
-            _signal_group(call.pid, signals.SIGTERM)
-            _signal_group(call.pid, signals.SIGCONT)
+            signal_group(call.pid, signals.SIGTERM)
+            signal_group(call.pid, signals.SIGCONT)
 
     # --- workers
 
@@ -366,14 +381,13 @@ class Server:
             hand_over(worker.control, incoming.body(), [*incoming.fds, incoming.link.fileno()])
         except OSError as error:  # it was killed while it was idle: the client may try again
             incoming.close_fds()
-            _refuse(incoming.link, wire.STALE, str(error).encode())
+            refuse(incoming.link, wire.STALE, str(error).encode())
             worker.control.close()
             return
         incoming.close_fds()
         self._served += 1
-        call = Running(worker.pid, incoming.link, -1, worker)
-        self._running[call.pid] = self._links[call.link.fileno()] = self._controls[worker.control.fileno()] = call
-        self._poll.register(call.link, select.POLLRDHUP)
+        call = self._controls[worker.control.fileno()] = Running(worker.pid, incoming.link, -1, worker)
+        self._follow(call)
         self._poll.register(worker.control, select.POLLIN)
 
     def _new_worker(self, incoming: Incoming) -> Worker | None:
@@ -382,7 +396,7 @@ class Server:
             pid = os.fork()
         except OSError as error:
             incoming.close_fds()
-            _refuse(incoming.link, wire.COLD, str(error).encode())
+            refuse(incoming.link, wire.COLD, str(error).encode())
             return None
         if pid:
             theirs.close()
@@ -401,7 +415,7 @@ class Server:
             self._poll.unregister(worker.control)
             return
         self._forget(call)
-        _say(call.link, b"%s %d\n" % (wire.STATUS, int(text)))
+        say(call.link, b"%s %d\n" % (wire.STATUS, int(text)))
         call.link.close()
         if worker.calls < self._limits.calls and not self._retiring and call.ending is None:
             self._idle_workers.append(worker)
@@ -440,7 +454,7 @@ class Server:
         if self._retiring:
             return
         self._retiring = True
-        self._remove_socket()
+        self._address.remove()
         self._poll.unregister(self._listener)
         while self._accept():
             pass  # those that connected to us and nobody else
@@ -448,47 +462,12 @@ class Server:
             self._incoming.pop(each.link.fileno())
             self._poll.unregister(each.link)
             each.close_fds()
-            _refuse(each.link, wire.STALE, why)
+            refuse(each.link, wire.STALE, why)
         while self._waiting:
             link = self._waiting.popleft()
             self._poll.unregister(link)
-            _refuse(link, wire.STALE, why)
+            refuse(link, wire.STALE, why)
         self._listener.close()
 
         while self._idle_workers:
             self._idle_workers.pop().control.close()
-
-    def _remove_socket(self) -> None:
-        if self._owns_socket():
-            os.unlink(self._name, dir_fd=self._directory)
-
-
-def _nothing(*_: object) -> None:
-    """Wakes the loop."""
-
-
-def _is_ours(pid: int) -> bool:
-    """Whether a client was started by one of our calls: it may not wait for the end of the call that waits for it."""
-    try:
-        return os.getsid(pid) == os.getsid(0)
-    except OSError:
-        return False
-
-
-def _say(link: _socket.socket, text: bytes) -> None:
-    try:
-        link.send(text, _AT_ONCE)
-    except OSError:
-        pass  # it has gone
-
-
-def _refuse(link: _socket.socket, code: bytes, why: bytes) -> None:
-    _say(link, b"%s %s %s\n" % (wire.REFUSED, code, b" ".join(why.split())))
-    link.close()
-
-
-def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except OSError:
-        pass  # all of it has ended

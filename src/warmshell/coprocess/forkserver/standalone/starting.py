@@ -10,6 +10,7 @@ import termios
 import time
 
 from .call import connected
+from .place import native_path
 from .shebang import NotPython, interpreter_of
 from .wire import HEADER, STOP
 
@@ -125,11 +126,21 @@ def _become_server(launch: Launch, words: list[bytes], key: str, sink: int) -> N
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
     options = {
         b"tool": launch.tool, b"argv0": launch.argv0, b"interpreter": launch.interpreter, b"options": launch.options,
-        b"terminals": launch.terminals, b"key": key.encode(), b"tell": b"%d" % sink, b"master": b"%d" % master,
+        b"terminals": launch.terminals, b"native": _native(launch.env), b"key": key.encode(), b"tell": b"%d" % sink,
+        b"master": b"%d" % master,
     }  # fmt: skip
     argv = [*words, os.fsencode(program), *(name + b"=" + value for name, value in options.items())]
     env = dict(entry.partition(b"=")[::2] for entry in launch.env)
     os.execve(words[0], argv, env)
+
+
+def _native(entries: list[bytes]) -> bytes:
+    """The module in C for servers, if it was compiled for this user; or nothing."""
+    try:
+        path = native_path(dict(entry.partition(b"=")[::2] for entry in entries))
+    except OSError:
+        return b""
+    return path if os.path.exists(path) else b""
 
 
 def _stand_ins(terminals: bytes) -> int:

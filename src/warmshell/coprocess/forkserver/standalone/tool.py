@@ -38,6 +38,7 @@ class Tool:
         changes: what importing the tool does to the variables.
         master: the other end of the terminal that stands in for the caller's, or -1.
         prepared: the name space of the script, for the next call.
+        started: what has the time of the start of ``logging``, if that is imported.
     """
 
     def __init__(self, path: str, argv0: str, entries: Iterable[bytes]) -> None:
@@ -53,6 +54,7 @@ class Tool:
         self.shared_fds: list[int] = []
         self.modules: set[str] = set()
         self.prepared: dict[str, Any] = {}
+        self.started: dict[str, Any] | None = None
 
     def load(self) -> None:
         """Import it.
@@ -107,6 +109,8 @@ class Tool:
         self.changes = {name: value for name, value in now.items() if self.initial.get(name) != value}
         self.changes.update({name: None for name in self.initial if name not in now})
         self.modules = set(sys.modules)
+        logging = getattr(sys.modules.get("logging"), "__dict__", {})
+        self.started = logging if "_startTime" in logging else None
         self.collects = gc.isenabled()
         self.imported_handlers = len(self.atexit)
 

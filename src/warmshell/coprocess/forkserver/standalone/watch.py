@@ -13,6 +13,8 @@ import stat
 import sys
 import time
 
+from .table import packed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,6 +57,7 @@ class Recorder:
         temporary: files and directories made for the time of the process.
         on_terminal: called when the controlling terminal is opened, in a call.
         loads: libraries were loaded of which nobody knows what they read.
+        version: another number whenever each call is to compare something else than before.
     """
 
     def __init__(self) -> None:
@@ -70,6 +73,7 @@ class Recorder:
         self._listed: dict[str, Signature | None] = {}
         self._each: dict[str, Signature | None] = self._files  # what each call compares
         self._implied: dict[str, list[str]] = {}  # and what follows from the state of a directory
+        self.version = 0
         self._searched: dict[str, frozenset[str]] = {}
         self._written: set[str] = set()
         self._made: set[str] = set()
@@ -111,6 +115,7 @@ class Recorder:
                 if not self._finds_the_same(path) or self._implied_changed(path):
                     return path
                 self._listed[path] = _settled(found)
+                self.version += 1
         return None
 
     def _implied_changed(self, folder: str) -> bool:
@@ -144,6 +149,11 @@ class Recorder:
         each = {path: was for path, was in self._files.items() if path not in implied}
         self._each = marshal.loads(marshal.dumps(each))  # noqa: S302 - our own
         self._listed = marshal.loads(marshal.dumps(self._listed))  # noqa: S302
+        self.version += 1
+
+    def table(self) -> bytes:
+        """What each call compares, for ``warmfork.c``."""
+        return packed(self._each, self._listed)
 
     def forgive_chdir(self) -> None:
         """The directory was put back."""
