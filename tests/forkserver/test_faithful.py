@@ -187,6 +187,43 @@ def test_a_full_disk(site):
     assert run(site.words(tool)) == cold
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_files_of_every_kind_several_times_in_turn(site, order):
+    """Streams are made beforehand for the kinds of file that the last calls had."""
+    tool = site.tool("""
+        import os, sys
+        if __name__ == "__main__":
+            facts = [(s.seekable(), s.seekable() and s.tell(), s.line_buffering) for s in (sys.stdin, sys.stdout)]
+            text = sys.stdin.read()
+            sys.stdout.write(text + str(facts) + os.linesep)
+            sys.stdout.flush()
+            sys.stderr.write(text.upper() + str(sys.stdout.seekable() and sys.stdout.tell()))
+    """)
+    source, sink = site.where / "source.txt", site.where / "sink.txt"
+    source.write_text("line\nlast")
+
+    def run(words, kind):
+        sink.write_text("head\n" if kind == 3 else "")
+        with open(source, "rb") as given, open(sink, "ab" if kind == 3 else "wb") as taken:
+            if kind == 3:
+                os.lseek(given.fileno(), 5, os.SEEK_SET)
+            files = [
+                {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL},
+                {"input": b"from a pipe\n", "stdout": subprocess.PIPE},
+                {"stdin": given, "stdout": taken},
+                {"stdin": given, "stdout": taken},
+            ][kind]
+            done = subprocess.run(
+                words, stderr=subprocess.PIPE, cwd=site.where, env=site.env, check=False, **files
+            )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr, sink.read_bytes()
+
+    for kind in order:
+        cold = run([str(tool)], kind)
+        assert [run(site.words(tool), kind) for _ in range(5)] == [cold] * 5
+    assert site.only().calls == 20
+
+
 def test_the_same_file_for_both_outputs(site):
     tool = site.tool("import sys\nprint('one', flush=True); print('two', file=sys.stderr); print('three')\n")
 

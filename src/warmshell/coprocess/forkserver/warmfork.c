@@ -51,7 +51,7 @@ extern void PyOS_BeforeFork(void), PyOS_AfterFork_Parent(void), PyOS_AfterFork_C
 
 /* --- what a server is */
 
-enum { ROOM = 65536, DESCRIPTORS = 4, READING_MS = 10000, NOTHING = 0, INCOMING, RUNNING, CHILD, TOLD };
+enum { ROOM = 65536, BLOCK = 4096, DESCRIPTORS = 4, READING_MS = 10000, NOTHING = 0, INCOMING, RUNNING, CHILD, TOLD, STREAMS };
 
 struct text { char *data; ssize_t length; };
 
@@ -62,6 +62,7 @@ static pid_t server;
 static object *lists[2]; /* sys.argv and sys.orig_argv */
 static struct text key, cwd, environment, table, name, own;
 static int listener, wake, wake_end, directory, guard, guard_high, counts_cwd;
+static int streams_are = -1, streams_were = -1; /* kinds: what Python's are made for, -2 if for none; those of the last call */
 static long served;
 static double used;
 static char request[ROOM];
@@ -188,6 +189,20 @@ static int is_here(const struct call *call) {
     return readlink(path, found, sizeof found) == cwd.length && !memcmp(found, cwd.data, cwd.length);
 }
 
+/* Which of 0, 1 and 2 can be sought in, as bits; -1 if streams for one would be made otherwise than for a pipe or
+   /dev/null: a terminal, a place in a file that is not its beginning, unusual blocks. */
+static int kinds_of(const struct call *call) {
+    struct stat found;
+    int kinds = 0;
+    for (int fd = 0; fd < 3; fd++) {
+        off_t place = lseek(call->fds[fd + 1], 0, SEEK_CUR);
+        if (place > 0 || fstat(call->fds[fd + 1], &found) || found.st_blksize != BLOCK || S_ISDIR(found.st_mode)) return -1;
+        if (S_ISCHR(found.st_mode) && isatty(call->fds[fd + 1])) return -1;
+        kinds |= (place == 0) << fd;
+    }
+    return kinds;
+}
+
 /* --- the fork */
 
 static const char *end_with_the_server(void) {
@@ -240,7 +255,7 @@ static int add_words(const struct call *call) {
     return 1;
 }
 
-static object *child(int link, const struct call *call) {
+static object *child(int link, const struct call *call, int kinds) {
     char text[64];
     const char *failed = take_over(call);
     if (failed) {
@@ -254,7 +269,8 @@ static object *child(int link, const struct call *call) {
     if (rest < 0) rest = 0;
     int same = rest == environment.length && !memcmp(call->variables, environment.data, rest);
     object *variables = PyBytes_FromStringAndSize(call->variables, same ? 0 : rest);
-    return Py_BuildValue("(iiiNKK)", CHILD, link, same, variables, call->blocked, call->ignored);
+    int fresh = kinds >= 0 && kinds == streams_are;
+    return Py_BuildValue("(iiiNKKi)", CHILD, link, same, variables, call->blocked, call->ignored, fresh);
 }
 
 /* Until the call has ended; whether it has, and all is told. */
@@ -298,6 +314,7 @@ static object *call_of(int link) {
     if (poll(looked, 3, READING_MS) < 1 || !looked[0].revents || looked[1].revents) return incoming(link, &call);
     receive(link, &call);
     if (!is_fine(&call) || !is_here(&call) || has_changed()) return incoming(link, &call);
+    int kinds = kinds_of(&call);
     double before = used;
     used = now();
     if (used - before > 1) utimensat(directory, name.data, NULL, 0);
@@ -305,13 +322,17 @@ static object *call_of(int link) {
     pid_t pid = fork();
     if (!pid) {
         PyOS_AfterFork_Child();
-        return child(link, &call);
+        return child(link, &call, kinds);
     }
     PyOS_AfterFork_Parent();
     if (pid < 0) return incoming(link, &call);
     for (int at = 0; at < DESCRIPTORS; at++) close(call.fds[at]);
     served++;
-    if (ended(link, pid)) return NULL;
+    if (ended(link, pid)) {
+        int again = kinds >= 0 && streams_are > -2 && kinds != streams_are && kinds == streams_were;
+        streams_were = kinds;
+        return again ? Py_BuildValue("(ii)", STREAMS, kinds) : NULL;
+    }
     return told ? Py_BuildValue("(i)", TOLD) : Py_BuildValue("(iii)", RUNNING, link, (int)pid);
 }
 
@@ -338,6 +359,11 @@ static object *serve(object *module, object *arguments) {
         object *left = call_of(link);
         if (left) return left;
     }
+}
+
+static object *streams(object *module, object *arguments) {
+    (void)module;
+    return PyArg_ParseTuple(arguments, "i", &streams_are) ? Py_BuildValue("i", streams_are) : NULL;
 }
 
 static object *begin(object *module, object *arguments) {
@@ -396,6 +422,7 @@ static struct method methods[] = {
     {"set_up", set_up, WITH_ARGUMENTS, "Say what the server is."},
     {"watch", watch, WITH_ARGUMENTS, "Say what is watched; whether it has changed."},
     {"serve", serve, WITH_ARGUMENTS, "Serve until Python has something to do: in the server, or as a call."},
+    {"streams", streams, WITH_ARGUMENTS, "Say for which kinds Python's streams are made."},
     {"begin", begin, WITH_ARGUMENTS, "In a call: say that it is ready; whether it is to begin."},
     {"state", state, WITHOUT_ARGUMENTS, "How many calls were served, and when the last one was."},
     {NULL, NULL, 0, NULL}};

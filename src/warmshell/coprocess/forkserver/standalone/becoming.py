@@ -108,15 +108,17 @@ def start_clocks(tool: Tool) -> None:
         started["_startTime"] = time.time_ns() if isinstance(was, int) else time.time()
 
 
-def run(tool: Tool, ended: Callable[[], None]) -> NoReturn:
+def run(tool: Tool, ended: Callable[[], None], *, fresh: bool = False) -> NoReturn:
     """Be the tool, to its end.
 
     Args:
         tool: the tool, prepared.
         ended: called when it has ended, before the process does.
+        fresh: the streams are as they have to be.
     """
     start_clocks(tool)
-    tool.streams.renew()
+    if not fresh:
+        tool.streams.renew()
     code, space = tool.script.code, tool.prepared
     if tool.collects:
         gc.enable()

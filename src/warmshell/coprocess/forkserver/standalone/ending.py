@@ -147,14 +147,13 @@ def _finalize() -> None:
     if main is not None:
         main.__dict__.clear()
     sys.last_type = sys.last_value = sys.last_traceback = None
+    things = gc.get_objects()
+    wanted = {kind for kind in set(map(type, things)) if hasattr(kind, "__del__")}
+    if not wanted:
+        return
     standard = {id(layer) for stream in (sys.stdin, sys.stdout, sys.stderr) for layer in _layers(stream)}
-    known: dict[type, bool] = {}
-    for thing in gc.get_objects():
-        kind = type(thing)
-        wanted = known.get(kind)
-        if wanted is None:
-            wanted = known[kind] = hasattr(kind, "__del__")
-        if wanted and id(thing) not in standard:
+    for thing in things:
+        if type(thing) in wanted and id(thing) not in standard:
             guarded(thing.__del__)
 
 

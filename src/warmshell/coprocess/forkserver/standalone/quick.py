@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _imp
 import _socket
+import gc
 import os
 import stat
 import struct
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from .tool import Tool
 
-NOTHING, INCOMING, RUNNING, CHILD, TOLD = range(5)
+NOTHING, INCOMING, RUNNING, CHILD, TOLD, STREAMS = range(6)
 """What the module has come back for; ``warmfork.c`` has the same numbers."""
+_CAN_PREPARE = sys.version_info < (3, 14)  # from then on streams remember more of their files
 
 
 def loaded(path: bytes) -> Any:
@@ -77,9 +79,14 @@ class Quick:
             self._version = recorder.version
             self._native.watch(recorder.table())
             self._is_private = not becoming.shares(self._tool)
+            self._native.streams(-1 if _CAN_PREPARE else -2)
         left: tuple[Any, ...] = self._native.serve(int(patience))
         if left[0] == CHILD:
             self._be(*left[1:])
+        elif left[0] == STREAMS:
+            self._tool.streams.prepare(left[1])
+            gc.freeze()
+            self._native.streams(left[1])
         return left
 
     def state(self) -> tuple[int, float]:
@@ -87,7 +94,7 @@ class Quick:
         served, used = self._native.state()
         return served, used
 
-    def _be(self, link: int, same: int, variables: bytes, blocked: int, ignored: int) -> NoReturn:
+    def _be(self, link: int, same: int, variables: bytes, blocked: int, ignored: int, fresh: int) -> NoReturn:
         tool = self._tool
         try:
             if not same:
@@ -102,7 +109,7 @@ class Quick:
             begins = False
         if not begins:
             os._exit(0)
-        becoming.run(tool, _nothing)
+        becoming.run(tool, _nothing, fresh=bool(fresh))
 
 
 def descriptors(fds: list[int]) -> bytes:

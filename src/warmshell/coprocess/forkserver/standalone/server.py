@@ -15,6 +15,7 @@ from .address import Address
 from .calls import Limits, Running, Worker, is_ours, nothing, refuse, resident, say, signal_group, signals
 from .child import GUARD_FD, Begin, be
 from .incoming import Incoming
+from .memory import holes_filled
 from .quick import INCOMING, RUNNING, TOLD, Quick, descriptors
 from .reuse import hand_over, work
 
@@ -60,6 +61,7 @@ class Server:
         self._controls: dict[int, Running] = {}
         self._idle_workers: list[Worker] = []
         self._quick: Quick | None = None
+        self._filling: list[list[bytes]] = []
         self._retiring = False
         self._used = time.monotonic()
         self._served = 0
@@ -136,6 +138,7 @@ class Server:
         """Bring together what each call touches, and leave the rest alone."""
         gc.collect()
         self._tool.recorder.compact()
+        self._filling += holes_filled()
         gc.freeze()
 
     def _happened(self, fd: int, events: int) -> None:

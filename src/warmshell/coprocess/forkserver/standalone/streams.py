@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import sys
@@ -38,6 +39,25 @@ class Streams:
             self._kept.append((stream, stream.encoding, stream.errors, unbuffered))
         stderr: Any = sys.stderr
         self._stderr_by_line: bool = stderr.line_buffering
+
+    def prepare(self, kinds: int) -> None:
+        """Make them, once for many calls, what :meth:`renew` would make of others' descriptors.
+
+        Args:
+            kinds: a bit for each descriptor that can be sought in, like that of ``/dev/null``; the others are pipes.
+        """
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        source, sink = os.pipe2(os.O_CLOEXEC)
+        kept = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in range(3)]
+        for fd in range(3):
+            os.dup2(null if kinds >> fd & 1 else sink if fd else source, fd)
+        try:
+            self.renew()
+        finally:
+            for fd, other in enumerate(kept):
+                os.dup2(other, fd)
+            for fd in (null, source, sink, *kept):
+                os.close(fd)
 
     def renew(self) -> None:
         """Make them what the interpreter would have made of the descriptors 0, 1 and 2."""
