@@ -83,6 +83,16 @@ def test_what_is_no_python_tool_runs_as_always(site, warm):
     assert not site.servers()
 
 
+def test_a_compiler_that_fails_is_asked_once(site, warm):
+    compiler = site.where / "compiler"
+    compiler.write_text(f"#!/bin/sh\necho x >>{site.where}/asked\nexit 1\n")
+    compiler.chmod(0o755)
+    tool = site.tool(TOOL)
+    for _ in range(2):
+        assert warm("call", str(tool), "3", CC=str(compiler)).returncode == 3
+    assert (site.where / "asked").read_text() == "x\n"
+
+
 @pytest.mark.parametrize("client", ["c", "python"])
 def test_aliases(site, warm, client, c_client):
     tool = site.tool(TOOL, "mine")

@@ -18,7 +18,7 @@ TOOL = """
         print(sys.argv[1:], os.getcwd(), os.environ.get("ONE"), sys.stdin.read())
         sys.stderr.write("e" * 100000)
         sys.stdout.flush()
-        if "wait" in sys.argv: time.sleep(1000)
+        if "wait" in sys.argv: open("begun", "w").close(); time.sleep(1000)
         if "kill" in sys.argv: os.kill(os.getpid(), 9)
         sys.exit(len(sys.argv))
 """
@@ -56,8 +56,8 @@ async def test_many_at_once_and_cancelled(here):
 async def test_a_lost_server(here):
     tool = PythonTool(str(here.tool(TOOL)))
     await tool.run(env=here.env)
-    task = asyncio.ensure_future(tool.run(["wait"], env=here.env))
-    await eventually(lambda: here.only().running == 1)
+    task = asyncio.ensure_future(tool.run(["wait"], env=here.env, cwd=str(here.where)))
+    await eventually((here.where / "begun").exists)  # until then, another server may run it
     os.kill(here.only().pid, signal.SIGKILL)
     with pytest.raises(ShellLost) as caught:
         await task

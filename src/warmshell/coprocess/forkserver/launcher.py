@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from warmshell.errors import CommandError, ProgramNotFound, WarmshellError
 
 STANDALONE = Path(__file__).parent / "standalone"
 MARK = b"# warmshell launcher 1\n"
+_DAY = 86400.0
 _LONGEST_SHEBANG = 120  # of all kernels
 
 
@@ -181,16 +184,35 @@ def c_client() -> Path | None:
 
 
 def c_server() -> Path | None:
-    """The module in C for servers, compiled likewise; servers that start from now on find it."""
-    return _made(NATIVE, ".so", [["-shared", "-fPIC", "-fvisibility=hidden"]])
+    """The module in C for servers, compiled likewise; servers that start from now on find it.
+
+    It is asked for often: where it cannot be compiled, that is tried once a day.
+    """
+    failed = Path(os.fsdecode(_path(NATIVE, ".failed")))
+    with contextlib.suppress(OSError):
+        if time.time() - failed.stat().st_mtime < _DAY:
+            return None
+    made = _made(NATIVE, ".so", [["-shared", "-fPIC", "-fvisibility=hidden"]])
+    if made is None and _compiler() is not None:
+        with contextlib.suppress(OSError):
+            failed.touch()
+    return made
+
+
+def _compiler() -> str | None:
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def _path(source: str, ending: str) -> bytes:
+    env = {b"HOME": os.fsencode(Path.home()), **os.environb}
+    return compiled_path(source, env, os.fsencode(ending))
 
 
 def _made(source: str, ending: str, kinds: list[list[str]]) -> Path | None:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = _compiler()
     if compiler is None or not os.path.exists(source):
         return None
-    env = {b"HOME": os.fsencode(Path.home()), **os.environb}
-    program = Path(os.fsdecode(compiled_path(source, env, os.fsencode(ending))))
+    program = Path(os.fsdecode(_path(source, ending)))
     if _is_ours(program):
         return program
     try:
