@@ -45,7 +45,7 @@ async def test_many_at_once_and_cancelled(here):
     results = await asyncio.gather(*(tool.run([str(n)], env=here.env) for n in range(200)))
     assert [result.stdout.split()[0] for result in results] == [f"['{n}']".encode() for n in range(200)]
     assert here.only().calls == 200
-    task = asyncio.ensure_future(tool.run(["wait"], env=here.env))
+    task = asyncio.ensure_future(tool.run(["wait"], env=here.env, cwd=str(here.where)))
     await eventually(lambda: here.only().running == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
