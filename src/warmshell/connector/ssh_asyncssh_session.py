@@ -119,7 +119,7 @@ class Sent(InTurn):
         self._session.channel.write(data)
 
     def send_some(self, data: bytes) -> int:
-        if not self._session.writable.is_set():
+        if self._sending or self._closed or not self._session.writable.is_set():
             return 0
         self._write(data[:_PIECE])
         return min(len(data), _PIECE)

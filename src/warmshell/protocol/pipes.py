@@ -13,14 +13,22 @@ from __future__ import annotations
 
 from .request import Frame
 
-_PRIVATE = b"9>&- 8>&-"
 BUILTIN = b">&8"
 """Where a builtin writes."""
+NO_BUILTINS = b"exec 8>&-\n"
+"""Takes its descriptor 8 away from a shell that keeps a state: there it is its user's."""
 
 
-def pipe_frame(stdin: bytes, stdout: bytes, stderr: bytes) -> Frame:
-    """The frame of a command with these redirections; reports go to descriptor 9."""
-    return Frame(stdin, stdout, stderr, _PRIVATE, b"\\command echo ", b" >&9")
+def pipe_frame(stdin: bytes, stdout: bytes, stderr: bytes, *, builtins: bool = True) -> Frame:
+    """The frame of a command with these redirections; reports go to descriptor 9.
+
+    Args:
+        stdin: the redirection of standard input.
+        stdout: that of standard output.
+        stderr: that of standard error.
+        builtins: whether the shell has a pipe for builtins.
+    """
+    return Frame(stdin, stdout, stderr, b"9>&- 8>&-" if builtins else b"9>&-", b"\\command echo ", b" >&9")
 
 
 def proc_fd(pid: int, fd: int) -> bytes:

@@ -129,7 +129,8 @@ class Decoder:
         if (opcode == CONTINUED) == (self._opcode == CONTINUED):
             raise WebSocketError("a message that begins in another, or goes on without a beginning")
         self._opcode = opcode or self._opcode
-        self._parts.append(payload)
+        if payload:
+            self._parts.append(payload)
         self._size += len(payload)
         if self._size > LONGEST:
             raise WebSocketError(f"a message of more than {LONGEST:,} bytes")

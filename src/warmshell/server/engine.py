@@ -162,12 +162,20 @@ class Engine:
         self._is_builtin = False
         out = b">" + self._pipes[0].path if stdout is None else b">|" + quote(stdout)
         err = b"2>" + self._pipes[1].path if stderr is None else b"2>|" + quote(stderr)
-        return pipes.pipe_frame(stdin, out, err)
+        return pipes.pipe_frame(stdin, out, err, builtins=self._builtin is not None)
 
-    def builtin_frame(self) -> Frame:
-        """The frame for the next command, where that is a builtin which equals a program."""
-        self._is_builtin = True
-        return _BUILTIN_FRAME
+    def builtin_frame(self) -> Frame | None:
+        """The frame for the next command, where that is a builtin; ``None`` in shells with a state."""
+        self._is_builtin = self._builtin is not None
+        return _BUILTIN_FRAME if self._is_builtin else None
+
+    def keep_state(self) -> bytes:
+        """What comes before a command that changes the shell's state."""
+        builtin, self._builtin = self._builtin, None
+        if builtin is None:
+            return b""
+        builtin.close()
+        return pipes.NO_BUILTINS
 
     def submit(self, request: bytes) -> None:
         """Write one request."""
@@ -203,6 +211,8 @@ class Engine:
 
     def has_begun(self) -> bool:
         """Whether the shell certainly carries out the last request: it has opened a pipe of the command's."""
+        if self._is_builtin:  # its pipe is always open; what the shell has read of its input, it does
+            return not self.has_not_read()
         poll = select.poll()
         for pipe in self._pipes:
             poll.register(pipe.fd, 0)

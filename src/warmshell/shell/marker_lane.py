@@ -89,7 +89,7 @@ class MarkerLane(Lane):
             request = start_report(frame, execution.seq) + compose(body, frame, execution.seq, execution.tag)
         else:
             request = self._request(execution, body, marker, data)
-        self._send(prelude + request)
+        self._send(prelude + request, in_lines=body.breaks_line)
         return execution
 
     def _request(self, execution: Execution, body: Body, marker: bytes, data: bytes) -> bytes:
@@ -103,9 +103,10 @@ class MarkerLane(Lane):
         )  # fmt: skip
         return compose(body, frame, execution.seq, execution.tag, cwd=command.cwd, base=self.base, acknowledge=True)
 
-    def _send(self, request: bytes) -> None:
+    def _send(self, request: bytes, *, in_lines: bool) -> None:
+        """Hand it over; of one that is several lines, the shell may carry out a part."""
         assert self._process is not None  # noqa: S101 - for the type checker
-        self._sent = False
+        self._sent = in_lines
         with contextlib.suppress(OSError):  # the end of the streams will say so
             size = self._process.stdin.send_some(request)
             if size == len(request):
@@ -135,10 +136,12 @@ class MarkerLane(Lane):
             self._take(index, data)
         except (ValueError, OutputError) as error:
             ended.set_result(None)
-            self._task(self._broken(error))
+            self._settle_with(self.busy, error if isinstance(error, OutputError) else None, str(error))
+            self._task(self._kill(GRACE))
 
     def _on_stream_end(self, ended: asyncio.Future[None]) -> None:
         if not ended.done():
+            self.alive = False
             ended.set_result(None)
             self._task(self._on_end())
 
@@ -183,11 +186,6 @@ class MarkerLane(Lane):
         execution.done.set_result(self.result(execution, report.status, stdout.value(), stderr.value()))
 
     # -- ending -----------------------------------------------------------------------------------------------------
-
-    async def _broken(self, error: Exception) -> None:
-        execution = self.busy
-        self._settle_with(execution, error if isinstance(error, OutputError) else None, str(error))
-        await self._kill(GRACE)
 
     async def _watch_exit(self, process: Process) -> None:
         """Children may hold the streams of a shell that is gone."""

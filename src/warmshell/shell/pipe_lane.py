@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+_BOTH = 2  # output streams
 _LARGEST_STATE = 1 << 30  # bytes that a shell may print of its state
 
 
@@ -135,13 +136,12 @@ class PipeLane(Lane):
         acknowledge = named or keeps_state or (feed is not None and feed.streams)
         if not acknowledge:
             execution.outputs = body.outputs
-        frame = (
-            self._engine.builtin_frame() if execution.outputs < 2
-            else self._engine.frame(stdin, command.stdout, command.stderr)
-        )  # fmt: skip
+        if keeps_state:
+            prelude = self._engine.keep_state() + prelude
+        frame = self._engine.builtin_frame() if execution.outputs < _BOTH else None
         request = compose(
             body,
-            frame,
+            frame or self._engine.frame(stdin, command.stdout, command.stderr),
             execution.seq,
             execution.tag,
             cwd=command.cwd,

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 CONNECTIONS = 4096
 _ALIVE_SECONDS = 20.0  # between signs of life, so that nothing on the way takes a connection for unused
+_SAID = 64 * 1024  # bytes of an answer that says no
+_SAID_SECONDS = 5.0
 _SWITCHED = 101  # to the protocol that was asked for
 _AGENT = "warmshell"
 Parameters = Iterable[tuple[str, str]]
@@ -198,6 +200,7 @@ class Api:
             raise ConnectError(f"no program can be started: {error}", location=self.access.name) from None
         process = ExecProcess(socket, receiver, self._programs.discard)
         self._programs.add(process)
+        process.start()
         if self._alive is None or self._alive.done():
             self._alive = asyncio.ensure_future(self._keep_alive())
         return process
@@ -215,8 +218,7 @@ class Api:
             _log.log(self._level, "GET %s: %d", path, response.status)
             if response.status == _SWITCHED:
                 return _upgraded(response, key)
-            async with response:
-                said = await response.text("utf-8", "replace")
+            said = await _beginning(response)
             if response.status == 401 and again and self._credentials.forget():
                 continue
             raise self.refusal(response.status, said)
@@ -246,6 +248,19 @@ def _client(connections: int) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0),
         timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True,
     )  # fmt: skip
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """What an answer says, as far as people read; nothing if it does not come to that."""
+    import aiohttp
+
+    try:
+        async with asyncio.timeout(_SAID_SECONDS):
+            return (await response.content.read(_SAID)).decode("utf-8", "replace")
+    except (aiohttp.ClientError, OSError):
+        return ""
+    finally:
+        response.close()
 
 
 def _upgraded(response: aiohttp.ClientResponse, key: str) -> WebSocket:

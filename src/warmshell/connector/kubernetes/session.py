@@ -50,7 +50,11 @@ class ExecProcess(Process):
         self.stdout: Received = Received(self._taken)
         self.stderr: Received = Received(self._taken)
         self.stdin: ByteSendStream = Sent(socket, self._ended, end=self._end_of_input)
-        socket.start(self._on_message, self._on_lost)
+        self._rest: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Take what comes: all of it may be there already."""
+        self._socket.start(self._on_message, self._on_lost)
 
     @property
     def half_close(self) -> bool:
@@ -65,7 +69,6 @@ class ExecProcess(Process):
     def _on_message(self, opcode: int, data: bytes) -> None:
         if opcode != BINARY:
             raise ProtocolError("a message of text")
-        known = self._receiver.outcome
         channel, data = self._receiver.feed(data)
         if data:
             stream = self.stdout if channel == STDOUT else self.stderr
@@ -73,20 +76,34 @@ class ExecProcess(Process):
             if stream.size > _AHEAD and not self._paused:  # the server waits while nobody reads
                 self._paused = True
                 self._socket.pause()
-        elif known is not self._receiver.outcome:
-            asyncio.get_running_loop().call_later(_REST_SECONDS, self._socket.end)
+        if self._receiver.outcome is not None:
+            self._expect_end()
 
     def _taken(self) -> None:
         if self._paused and max(self.stdout.size, self.stderr.size) <= _AHEAD:
             self._paused = False
             self._socket.resume()
+            if self._receiver.outcome is not None:
+                self._expect_end()
+
+    def _expect_end(self) -> None:
+        """The status is known: the server ends the connection once it has sent all."""
+        self._forget_rest()
+        if not (self._paused or self._ended.is_set()):
+            self._rest = asyncio.get_running_loop().call_later(_REST_SECONDS, self._socket.end)
+
+    def _forget_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def _on_lost(self, why: str) -> None:
-        if why:
+        if why and not self._ended.is_set():
             self.outcome = Outcome(None, f"the server does not keep to the protocol: {why}")
         self._finish(self.outcome or self._receiver.end())
 
     def _finish(self, outcome: Outcome) -> None:
+        self._forget_rest()
         if not self._ended.is_set():
             self.outcome = outcome
             self._ended.set()

@@ -90,6 +90,10 @@ class WebSocket(asyncio.Protocol):
         if not (self._full or self._closing):
             self._write(PONG, message)
 
+    def eof_received(self) -> None:
+        """The server sends nothing more, with or without a word."""
+        self._end()
+
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended."""
         self._lost.set()
@@ -177,11 +181,13 @@ class WebSocket(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """Say that it is over, give the other side a moment to say so too, and let go of the connection."""
-        if not self._closing:
-            self._say_close()
-            self.resume()
-            await self._until_lost()
-        self.abort()
+        try:
+            if not self._closing:
+                self._say_close()
+                self.resume()
+                await self._until_lost()
+        finally:
+            self.abort()
         await self._until_lost()
 
     async def _until_lost(self) -> None:
