@@ -147,7 +147,14 @@ def test_standard_input_to_its_end(site):
 
 
 def test_output_that_nobody_reads(site):
-    tool = site.tool("import sys\nfor n in range(100000): print(n)\n")
+    tool = site.tool("""
+        import select
+        print(0, flush=True)
+        closed = select.poll()
+        closed.register(1, 0)
+        closed.poll()
+        for n in range(100000): print(n)
+    """)
 
     def run(words):
         process = subprocess.Popen(

@@ -195,6 +195,18 @@ def test_a_terminal(site):
     assert bytes(whole(process).data[OUT]) == b"33 44\r\n0\r\n"
 
 
+def test_what_a_terminal_holds_when_its_program_has_ended(site, tmp_path):
+    """It is more than the kernel tells of at once, and nobody was allowed to read it before."""
+    credit, more, gate = frames.INITIAL_CREDIT, 6_000, tmp_path / "gate"
+    fill = "head -c {} /dev/zero | tr '\\0' a".format
+    process = site.open(f"{fill(credit)}; until test -e {gate}; do :; done; {fill(more)}", {"pty": [24, 80]})
+    process.until(lambda p: len(p.data[OUT]) == credit)
+    gate.touch()
+    process.until(lambda p: p.result is not None)
+    assert process.result == {"status": 0, "written": [credit + more, 0]}
+    assert bytes(process.data[OUT]) == b"a" * (credit + more)
+
+
 @pytest.mark.parametrize("typed", [b"", b"line\n", b"no newline"])
 def test_the_end_of_input_at_a_terminal(site, typed):
     process = site.open("stty -echo; echo ready; cat; exit 5", {"pty": [1, 1]})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _READ = 120 * 1024  # for more, the C library asks the kernel for memory, and gives it back, at every read
 _CAPACITY = 256 * 1024  # of its pipes: fewer turns of the loop for much data
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python names from 3.10 on
+_TERMINAL = 128 * 1024  # more than a terminal holds
 _OUTPUTS = (frames.STDOUT, frames.STDERR)
 
 
@@ -145,6 +146,8 @@ class Process:
     def _tell_status(self) -> None:
         """How it ended, and how much it had written by then: what of that is in the pipes is still to come."""
         code = 0 if self._code is None else self._code
+        if self._size is not None:
+            self._drain_terminal()
         written = [self._sent[kind] + _waiting(self._outputs.get(kind, -1)) for kind in _OUTPUTS]
         outcome = {"status": code if code >= 0 else 128 - code, "written": written}
         self._send(frames.RESULT, json.dumps(outcome).encode())
@@ -173,20 +176,32 @@ class Process:
             self._loop.remove_reader(fd)
 
     def _on_output(self, kind: int) -> None:
-        most = min(_READ, self._credit[kind], max(1, self._site.room(self.number)))
+        if self._pass_on(kind, min(_READ, self._credit[kind], max(1, self._site.room(self.number)))):
+            self._listen(kind)
+
+    def _pass_on(self, kind: int, most: int) -> int:
+        """Send what can be read now; how many bytes that was."""
         try:
             data = os.read(self._outputs[kind], most)
         except BlockingIOError:
-            return
+            return 0
         except OSError:  # the end of a terminal's other side
             data = b""
         self._credit[kind] -= len(data)
         self._sent[kind] += len(data)
         self._send(kind, data)
-        if data:
-            self._listen(kind)
-        else:
+        if not data:
             self._close_output(kind)
+        return len(data)
+
+    def _drain_terminal(self) -> None:
+        """Send what is left in a terminal, allowed or not: of how much that is, the kernel tells a part only."""
+        left = _TERMINAL
+        while frames.STDOUT in self._outputs and left > 0:
+            size = self._pass_on(frames.STDOUT, _READ)
+            if not size:
+                return
+            left -= size
 
     def _close_output(self, kind: int) -> None:
         fd = self._outputs.pop(kind)
