@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any, ClassVar
+
+import pytest
 
 import warmshell
 from warmshell.testing import LocationConformance, Suite
@@ -94,3 +97,16 @@ class TestBusyboxPipes(Local):
 
 class TestBusyboxMarkers(Markers):
     shell = "busybox"
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
+async def test_descriptors_of_a_shell_with_a_state_are_its_users(shell: str, tmp_path: Path) -> None:
+    """But for the ninth, on which it tells its commands' status."""
+    async with warmshell.connect("local:") as node, node.shell(shell) as kept:
+        for number in range(3, 9):
+            assert (await kept.run(f"echo none >&{number}")).returncode != 0
+            assert (await kept.run(f"exec {number}>{tmp_path}/file; echo a >&{number}")).ok
+            assert (await kept.run(f"echo b >&{number}; exec {number}>&-")).ok
+            assert (tmp_path / "file").read_bytes() == b"a\nb\n"
+        async with kept.subshell() as copy:
+            assert (await copy.run("echo none >&8")).returncode != 0

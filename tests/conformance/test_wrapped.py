@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from warmshell.connector.wrapped import Here, WrappedPlace
+from warmshell.errors import ShellLost
 from warmshell.location import Location
 from warmshell.shell.shells import Limits
 from warmshell.testing import LocationConformance, Suite
@@ -109,3 +110,18 @@ class TestUnshare(OwnNumbers, LocationConformance if WHOLE else Part):  # type: 
 
 class TestUnshareWithoutPython(WithoutServer, OwnNumbers, LocationConformance if WHOLE else Part):  # type: ignore[misc]
     words = UNSHARE
+
+
+@pytest.mark.parametrize("server", [True, False])
+async def test_a_status_behind_output_that_nobody_reads(server: bool) -> None:
+    """With a session server it comes by itself."""
+    place = WrappedPlace("inside", Here(), lambda words: [b"env", *words], server=server, cwd="/tmp")
+    async with Location(place) as here, here.open("trap '' PIPE; read x; echo $x; exit 5") as process:
+        await process.stdout.aclose()
+        await process.stdin.send(b"word\n")
+        if server:
+            assert await process.wait() == 5
+        else:
+            with pytest.raises(ShellLost) as lost:
+                await process.wait()
+            assert lost.value.started == "yes"

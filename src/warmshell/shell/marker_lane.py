@@ -259,7 +259,7 @@ class MarkerLane(Lane):
             self.alive = False
             self._ended = True
             await self._process.stdin.aclose()
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._process.wait()
         await self.end()
