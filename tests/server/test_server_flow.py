@@ -90,7 +90,7 @@ def test_a_client_that_sends_requests_and_reads_nothing_is_not_listened_to():
             with contextlib.suppress(BlockingIOError):
                 written += far.process.stdin.write(request) or 0
             assert memory(far.facts["pid"], "VmHWM") < 40 * MIB
-        assert written > 100_000
+        assert written > 70_000  # more than the pipe holds: it was listened to at first
 
 
 def test_a_flood_does_not_hold_up_others(far):

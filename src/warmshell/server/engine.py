@@ -16,7 +16,7 @@ import termios
 from warmshell.protocol import pipes
 from warmshell.protocol.quoting import quote
 from warmshell.protocol.request import TAG, Frame, Report, enter, parse_report
-from warmshell.server.output_pipe import OutputPipe
+from warmshell.server.output_pipe import LITTLE, OutputPipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Engine:
 
     def _on_status(self) -> None:
         try:
-            data = os.read(self._status, 4096)
+            data = os.read(self._status, LITTLE)
         except BlockingIOError:
             return
         if not data:

@@ -7,7 +7,7 @@ import json
 from warmshell.protocol import frames
 from warmshell.protocol.quoting import quote_all
 from warmshell.protocol.request import Body, script_body, stateful_body, words_body
-from warmshell.server.stdin import Stdin
+from warmshell.server.stdin import NO_STDIN, Stdin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Execution:
         self.acknowledged = self.begun = False
         self.timer: Timer | None = None
         self.told: Callable[[], None] | None = None
-        self.stdin = Stdin(loop, command.stdin, command.data, self._grant)
+        self.stdin = NO_STDIN if command.stdin == "none" else Stdin(loop, command.stdin, command.data, self._grant)
 
     def _grant(self, size: int) -> None:
         self.send(frames.CREDIT, frames.NUMBER.pack(size))
@@ -75,7 +75,8 @@ class Execution:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self.stdin.close()
+        if self.stdin is not NO_STDIN:
+            self.stdin.close()
         if self.told is None:
             self.send(frames.RESULT, _encode(outcome))
         else:

@@ -284,10 +284,12 @@ class Lane(Life):
         self._send_early(execution)
         self._output(execution, *self._engine.rest())
 
-    def _output(self, execution: Execution, *rests: bytes) -> None:
-        for index, rest in enumerate(rests):
-            for start in range(0, len(rest) if execution.told is None else 0, _PIECE):
-                execution.send(frames.STDOUT + index, rest[start : start + _PIECE])
+    def _output(self, execution: Execution, stdout: bytes, stderr: bytes) -> None:
+        if execution.told is not None:
+            return
+        for kind, rest in ((frames.STDOUT, stdout), (frames.STDERR, stderr)):
+            for start in range(0, len(rest), _PIECE):
+                execution.send(kind, rest[start : start + _PIECE])
 
     def _refresh(self) -> None:
         """How much may be read now."""

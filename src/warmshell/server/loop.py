@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _ENDED = select.EPOLLHUP | select.EPOLLERR
 
 
+_EVENTS = 64  # told of at once; room for a thousand, as by default, is asked of the C library at every turn
 _DAY = 86400.0  # the kernel counts milliseconds, and not beyond some weeks
 
 
@@ -165,7 +166,7 @@ class Loop:
         self._running = True
         while self._running:
             # Once more when time is up: a process that was stopped meanwhile is told of nothing at first.
-            for fd, events in self._epoll.poll(self._patience()) or self._epoll.poll(0):
+            for fd, events in self._epoll.poll(self._patience(), _EVENTS) or self._epoll.poll(0, _EVENTS):
                 self._dispatch(fd, events)
             # After the descriptors: what has arrived in time counts, however late this process gets its turn.
             if self._timers:

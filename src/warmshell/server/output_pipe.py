@@ -6,6 +6,8 @@ import os
 
 from warmshell.protocol import pipes
 
+LITTLE = 960
+"""Bytes that nearly everything is shorter than: what asks for more room has the C library look for it."""
 _READ = 64 * 1024
 _CAPACITY = 64 * 1024  # what a pipe holds: all that a command can have left in it when its status is known
 
@@ -31,17 +33,18 @@ class OutputPipe:
         Args:
             alone: whether the command cannot have started anybody who does.
         """
-        data = b""
+        data, most = b"", LITTLE
         try:
             while True:
-                piece = os.read(self.fd, _READ)
+                piece = os.read(self.fd, most)
                 if not piece:
                     return data, False
                 data = data + piece if data else piece
-                if alone and len(piece) < _READ:  # the pipe is empty now, which need not be seen once more
+                if alone and len(piece) < most:  # the pipe is empty now, which need not be seen once more
                     return data, False
                 if len(data) > _CAPACITY:  # more than the command can have left: a background child goes on writing
                     return data, True
+                most = _READ
         except BlockingIOError:
             return data, True
 

@@ -13,6 +13,7 @@ from warmshell.protocol.remote import RemoteCommand
 from warmshell.server.children import find_program
 from warmshell.server.lane import Lane
 from warmshell.server.life import GRACE
+from warmshell.server.output_pipe import LITTLE
 from warmshell.server.processes import Processes
 from warmshell.server.site import Site
 from warmshell.server.work import Workers, in_thread
@@ -76,6 +77,7 @@ class Session:
         self._lease = _LEASE
         self._heard = loop.time()
         self._timer: Timer | None = None
+        self._most = LITTLE  # bytes of the next read
         self._inbox: deque[tuple[int, int, bytes]] = deque()
         self._listening = False
         self._started = self._ended = False
@@ -109,7 +111,7 @@ class Session:
 
     def _on_readable(self) -> None:
         try:
-            data = os.read(self._source, _READ)
+            data = os.read(self._source, self._most)
         except BlockingIOError:
             return
         except OSError as error:
@@ -118,6 +120,7 @@ class Session:
         if not data:
             self.end("the client has closed the session")
             return
+        self._most = _READ if len(data) == self._most else LITTLE
         self._heard = self._loop.time()
         try:
             self._inbox.extend(self._decoder.feed(data))

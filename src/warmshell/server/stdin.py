@@ -11,6 +11,7 @@ from warmshell.server.system import memory_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from warmshell.server.loop import Loop
 
@@ -32,8 +33,8 @@ class Stdin:
         streams: whether it flows, so that one must know when the shell has opened it.
     """
 
-    def __init__(self, loop: Loop, kind: str, data: bytes, grant: Callable[[int], None]) -> None:
-        self._loop = loop
+    def __init__(self, loop: Loop | None, kind: str, data: bytes, grant: Callable[[int], None]) -> None:
+        self._loop: Any = loop
         self._data = data
         self._grant = grant
         self._fd = self._reader = -1
@@ -160,3 +161,11 @@ class Stdin:
         if self._reader >= 0:
             os.close(self._reader)
             self._reader = -1
+
+
+def _nobody(_size: int) -> None:
+    """Nobody sends any."""
+
+
+NO_STDIN = Stdin(None, "none", b"", _nobody)
+"""That of all commands without any."""
