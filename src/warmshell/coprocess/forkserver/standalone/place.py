@@ -65,9 +65,9 @@ def compiled_path(source: str, env: Mapping[bytes, bytes], ending: bytes = b"") 
     Raises:
         OSError: there is no such source.
     """
-    cache = env.get(b"XDG_CACHE_HOME") or env.get(b"HOME", b"") + b"/.cache"
+    folder = env.get(b"XDG_CACHE_HOME") or env.get(b"HOME", b"") + b"/.cache"
     name, _ = os.path.splitext(os.path.basename(source))
-    return cache + b"/warmshell/" + os.fsencode(name) + b"-" + digest(read(source)).encode() + ending
+    return folder + b"/warmshell/" + os.fsencode(name) + b"-" + digest(read(source)).encode() + ending
 
 
 def native_path(env: Mapping[bytes, bytes]) -> bytes:
