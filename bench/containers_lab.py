@@ -82,7 +82,7 @@ def _lab(script: str, variable: str) -> Iterator[Path]:
     Raises:
         NotHere: it cannot run here.
     """
-    home = Path(tempfile.mkdtemp(prefix="warm-bench-", dir="/tmp"))  # short, for the names of sockets
+    home = Path(tempfile.mkdtemp(prefix="warm-box-", dir="/tmp"))  # short, for the names of sockets
     number = os.getpid()  # a cluster has addresses of its own; those of the tests and of the ssh theme are others
     environment = {
         **os.environ, variable: str(home), "K8SLAB_ADDRESS": f"127.127.{number >> 8 & 255}.{number % 254 + 1}"

@@ -28,7 +28,7 @@ def test_what_is_not_started_says_so(name: str):
 
 
 async def test_the_work_is_done_and_nothing_is_left():
-    before, roots = set(Path("/tmp").glob("warm-bench-*")), set(ROOTS)
+    before, roots = set(Path("/tmp").glob("warm-box-*")), set(ROOTS)
     lab = containers_lab._docker()
     try:
         lab.__enter__()
@@ -47,7 +47,7 @@ async def test_the_work_is_done_and_nothing_is_left():
         containers_lab._boxes.clear()
         lab.__exit__(None, None, None)
     assert roots == ROOTS
-    assert set(Path("/tmp").glob("warm-bench-*")) == before
+    assert set(Path("/tmp").glob("warm-box-*")) == before
 
 
 def test_a_backend_that_is_not_here_is_a_reason(monkeypatch: pytest.MonkeyPatch):
