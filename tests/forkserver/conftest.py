@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -113,26 +113,26 @@ def _end(process: subprocess.Popen, stdin: bytes | None) -> tuple[int, bytes, by
     return process.returncode, out, err
 
 
-@pytest.fixture(scope="session")
-def c_client(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The C client, compiled for this run."""
+def compiled(make: Callable[[], Path | None], cache: Path) -> str:
+    """A part in C, compiled for this run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        found = launcher.c_client()
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        found = make()
     if found is None:
         pytest.skip("no C compiler: install gcc or clang")
     return str(found)
+
+
+@pytest.fixture(scope="session")
+def c_client(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The client in C."""
+    return compiled(launcher.c_client, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def c_server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The module in C for servers, compiled for this run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        found = launcher.c_server()
-    if found is None:
-        pytest.skip("no C compiler: install gcc or clang")
-    return str(found)
+    """The module in C for servers."""
+    return compiled(launcher.c_server, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
