@@ -119,6 +119,13 @@ def test_a_message_of_endless_frames_is_refused(monkeypatch: pytest.MonkeyPatch)
         decoder.feed(sent(CONTINUED, b"a" * 600))
 
 
+def test_endless_empty_frames_take_no_memory() -> None:
+    decoder = Decoder()
+    decoder.feed(sent(BINARY, b"", last=False) + sent(CONTINUED, b"", last=False) * 10_000)
+    assert not decoder._parts
+    assert decoder.feed(sent(CONTINUED, b"end")) == [(BINARY, b"end")]
+
+
 @given(st.binary(max_size=300), st.lists(st.integers(1, 20), max_size=30))
 def test_any_bytes_are_messages_or_refused_however_they_come(data: bytes, cuts: list[int]) -> None:
     def outcome(cuts: list[int]) -> list[tuple[int, bytes]] | None:
