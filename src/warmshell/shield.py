@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+async def all_ended(works: Iterable[Awaitable[object]]) -> None:
+    """Do all of it side by side, to its end whatever fails; then raise the first of the errors, if there was one."""
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import re
@@ -17,7 +16,7 @@ from warmshell.connector.wrapped import WrappedPlace
 from warmshell.connector.wrapper import ConnectorWrapper, DeployOptions
 from warmshell.errors import LocationError
 from warmshell.protocol.quoting import quote, quote_all
-from warmshell.shield import shielded
+from warmshell.shield import all_ended, shielded
 
 _LOCATION, _WORDS, _LINE = b"{location}", b"{words}", b"{line}"
 _PLACES = re.compile(re.escape(_LOCATION) + b"|" + re.escape(_LINE))
@@ -135,12 +134,7 @@ class CommandConnector(ConnectorWrapper[CommandOptions]):
     async def _undo(self) -> None:
         down, self._down = self._down, []
         undeploy = self.options.undeploy or []
-        outcomes = await asyncio.gather(
-            *[self._act(member, name, undeploy, "undeploy") for member, name in reversed(down)], return_exceptions=True
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await all_ended([self._act(member, name, undeploy, "undeploy") for member, name in reversed(down)])
 
     async def _errands(self, what: Words) -> list[tuple[Member, str]]:
         """Where something is to be run, and for which location."""

@@ -14,7 +14,7 @@ from warmshell.connector.options import Positive
 from warmshell.connector.wrapped import WrappedPlace
 from warmshell.connector.wrapper import ConnectorWrapper, DeployOptions
 from warmshell.errors import ConnectError, LocationError
-from warmshell.shield import shielded
+from warmshell.shield import all_ended, shielded
 
 if TYPE_CHECKING:
     from warmshell.location import Location
@@ -142,10 +142,7 @@ class KeptConnector(ConnectorWrapper[KeptT]):
 
     async def _end_all(self) -> None:
         started, self.started = self.started, []
-        outcomes = await asyncio.gather(*[self.end(kept) for kept in started], return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await all_ended([self.end(kept) for kept in started])
 
     def keep(self, name: str, process: Process) -> Kept:
         """One is being started, and this process stays with it."""

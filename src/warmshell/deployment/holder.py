@@ -15,12 +15,12 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from warmshell.deployment import status
 from warmshell.errors import BusyError, ClosedError, ConnectError, LocationError, WarmshellError
-from warmshell.shield import shielded
+from warmshell.shield import all_ended, shielded
 
 if TYPE_CHECKING:
     from warmshell.deployment.file import DeploymentFile
@@ -152,20 +152,12 @@ class Holder:
     async def _act(self, request: dict[str, Any]) -> Any:
         names: Sequence[str] = request.get("names") or ()
         if request.get("op") == "deploy":
-            await _each(self._manager.deploy, names)
+            await all_ended(map(self._manager.deploy, names))
         elif request.get("op") == "undeploy":
-            await _each(self._manager.undeploy, names or list(self._manager.managed))
+            await all_ended(map(self._manager.undeploy, names or list(self._manager.managed)))
         elif request.get("op") == "status":
             return await status.of_manager(self._manager, self._file)
         return []
-
-
-async def _each(act: Callable[[str], Awaitable[Any]], names: Sequence[str]) -> None:
-    """Do it for all, then raise what the first that failed has raised."""
-    outcomes = await asyncio.gather(*map(act, names), return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 def _peer(connection: socket.socket) -> int:
@@ -238,7 +230,7 @@ async def hold(
     try:
         await holder.start()
         async with manager:
-            await _each(manager.deploy, names)
+            await all_ended(map(manager.deploy, names))
             ready()
             await holder.idle.wait()
     finally:

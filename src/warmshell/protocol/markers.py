@@ -24,16 +24,21 @@ def marker_frame(marker: bytes, stdin: bytes, stdout: bytes | None, stderr: byte
         stdout: another target for standard output, as a redirection.
         stderr: another target for standard error, as a redirection.
     """
-    half = b"%s''%s" % (marker[:16], marker[16:])
+    half = _halved(marker)
     return Frame(
         stdin, stdout or b">&7", stderr or b"2>&8", b"7>&- 8>&-",
         b"if \\command echo %s " % half, b" >&7;then \\command echo %s e >&8;fi 2>/dev/null" % half,
     )  # fmt: skip
 
 
+def _halved(marker: bytes) -> bytes:
+    """The marker as shell text in which it does not stand in one piece."""
+    return b"%s''%s" % (marker[:16], marker[16:])
+
+
 def quiet_frame(marker: bytes) -> Frame:
     """The frame of a builtin that reads nothing and says nothing on standard error, where no marker is needed then."""
-    half = b"%s''%s" % (marker[:16], marker[16:])
+    half = _halved(marker)
     return Frame(b"", b">&7", b"", b"", b"\\command echo %s " % half, b" >&7")
 
 

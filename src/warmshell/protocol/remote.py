@@ -102,11 +102,7 @@ class RemoteCommand:
             head += b', "state": true'
         if self.timeout is not None:
             head += b', "timeout": %s' % json.dumps(self.timeout).encode()
-        head += b"}"
-        pieces = [_SIZE.pack(len(head)), head]
-        for field in fields:
-            pieces += (_SIZE.pack(len(field)), field)
-        return b"".join(pieces)
+        return _packed(head + b"}", fields)
 
     @classmethod
     def decode(cls, payload: bytes) -> RemoteCommand:
@@ -148,10 +144,13 @@ class RemoteCommand:
 
 def encode_words(seq: int, words: Sequence[bytes]) -> bytes:
     """The payload of a command that is words and nothing else, as most are."""
-    head = b'{"seq": %d, "argv": %d}' % (seq, len(words))
+    return _packed(b'{"seq": %d, "argv": %d}' % (seq, len(words)), words)
+
+
+def _packed(head: bytes, fields: Sequence[bytes]) -> bytes:
     pieces = [_SIZE.pack(len(head)), head]
-    for word in words:
-        pieces += (_SIZE.pack(len(word)), word)
+    for field in fields:
+        pieces += (_SIZE.pack(len(field)), field)
     return b"".join(pieces)
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _MOST_WAITING = 8 * 1024 * 1024  # bytes of commands that wait for their turn
 _MOST_RESULTS = 64  # kept until the client has acknowledged them, or sent another command
-_BOTH = 2  # output streams
 _PIECE = 256 * 1024  # bytes of output in one frame
 _AGAIN_SECONDS = 0.1
 _OWN = 10**12  # numbers of the server's own commands: no client's are as high
@@ -50,7 +49,7 @@ class Lane(Life):
         self._own = _OWN
         self._results: dict[int, bytes] = {}
         self._snapshot: Snapshot | None = None
-        self._outputs = _BOTH  # how many of the two output streams the command can write to
+        self._outputs = 2  # how many of the two output streams the command can write to
         self._early: list[tuple[int, bytes]] = []  # read before it was known whether the command has started
         self._curious: list[Callable[[bytes | None], None]] = []
 
@@ -130,14 +129,14 @@ class Lane(Life):
     def _request(self, execution: Execution) -> bytes:
         command = execution.command
         body = execution.body(self.dialect, self.blank)
-        self._outputs = _BOTH if execution.acknowledges else body.outputs
+        self._outputs = 2 if execution.acknowledges else body.outputs
         engine, prelude = self._engine, b""
         if execution.keeps_state:
             # The empty line: after a syntax error in an eval, bash misreads the first compound of the next line.
             prelude = engine.keep_state() + b"\n"
             if execution.told is None:
                 prelude += self._writes(execution.seq) + b";"
-        frame = engine.builtin_frame() if self._outputs < _BOTH else None
+        frame = engine.builtin_frame() if self._outputs < 2 else None
         return prelude + compose(
             body,
             frame or engine.frame(execution.stdin.open(), command.stdout, command.stderr),

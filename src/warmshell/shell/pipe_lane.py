@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
-_BOTH = 2  # output streams
 _LARGEST_STATE = 1 << 30  # bytes that a shell may print of its state
 
 
@@ -138,7 +137,7 @@ class PipeLane(Lane):
             execution.outputs = body.outputs
         if keeps_state:
             prelude = self._engine.keep_state() + prelude
-        frame = self._engine.builtin_frame() if execution.outputs < _BOTH else None
+        frame = self._engine.builtin_frame() if execution.outputs < 2 else None
         request = compose(
             body,
             frame or self._engine.frame(stdin, command.stdout, command.stderr),

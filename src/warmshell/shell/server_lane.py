@@ -214,9 +214,7 @@ class ServerLane(Lane):
             return
         stdout, stderr = execution.captured()
         command = execution.command
-        if len(outcome) == 1 and "status" in outcome:  # nearly always
-            done.set_result(self.result(execution, int(outcome["status"]), stdout.value(), stderr.value()))
-        elif "no_directory" in outcome:
+        if "no_directory" in outcome:
             done.set_exception(self.no_directory(command))
         elif "no_target" in outcome:
             done.set_exception(self.no_target(command, str(outcome["no_target"]).encode()))
