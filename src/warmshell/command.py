@@ -195,11 +195,7 @@ class SpillFile:
     __slots__ = ("_fd", "size")
 
     def __init__(self) -> None:
-        import tempfile
-
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - its descriptor lives on
-        self._fd = os.dup(file.fileno())
-        file.close()
+        self._fd = _unnamed_file()
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -231,6 +227,19 @@ class SpillFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _unnamed_file() -> int:
+    """A file that never had a name where the system can, as what has one for a moment is left by ``kill -9``."""
+    import tempfile
+
+    # Not gettempdir(), whose first call tries directories by files with names.
+    directory = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - a file without a name
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except (AttributeError, OSError):  # an older kernel, another system, a directory of no use
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return os.dup(file.fileno())
 
 
 class Output:

@@ -7,11 +7,13 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from warmshell.command import SpillFile
 from warmshell.testing import eventually_sync
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -164,3 +166,28 @@ def test_a_fork_of_the_client_does_not_end_what_the_client_runs(tmp_path: Path) 
     status, out, err = client.end()
     assert (status, out) == (0, "whole\n"), err
     client.nothing_left()
+
+
+def test_what_spills_has_a_name_at_no_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else kill -9 at that moment leaves it behind; also the files by which Python's tempfile tries directories."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+    except OSError as error:
+        pytest.skip(f"this file system has no files without names: {error}")
+    modified = tmp_path.stat().st_mtime_ns
+    spilled = SpillFile()
+    spilled.write(b"1234")
+    assert spilled.read(1, 2) == b"23"
+    spilled.close()
+    assert tmp_path.stat().st_mtime_ns == modified  # no entry has come or gone
+
+
+def test_what_spills_goes_elsewhere_where_the_directory_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    spilled = SpillFile()
+    spilled.write(b"1234")
+    assert spilled.read(0, 9) == b"1234"
+    spilled.close()

@@ -11,7 +11,7 @@ async def test_what_may_not_be_signalled_directly_is_ended_through_another_progr
     ready, tell = os.pipe()
     try:
         deaf = host.spawn(
-            [b"sh", b"-c", b"trap '' TERM; echo; sleep 1000 & wait; wait; sleep 1000"],
+            [b"sh", b"-c", b"trap '' TERM; sleep 1000 & echo; wait; wait; sleep 1000"],
             host.new_token(),
             stdin=ready,
             stdout=tell,
