@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmshell.protocol.frames import HEADER, MAX_PAYLOAD, FrameDecoder, pack, pack_numbered
+from warmshell.protocol.frames import (
+    ENDED,
+    HEADER,
+    MAX_PAYLOAD,
+    FrameDecoder,
+    pack,
+    pack_ended,
+    pack_numbered,
+    split_ended,
+)
 
 FRAMES = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1), st.binary(max_size=40)), max_size=12)
 
@@ -48,3 +57,17 @@ def test_the_longest_frame_passes():
 
 def test_a_numbered_frame_begins_with_the_number():
     assert FrameDecoder().feed(pack_numbered(8, 3, 5, b"data")) == [(8, 3, b"\0\0\0\5data")]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 255), st.binary(max_size=30))
+def test_an_end_says_what_output_and_result_would(seq, status, rest):
+    ((kind, subshell, payload),) = FrameDecoder().feed(pack_ended(3, seq, status, rest))
+    stdout, result = split_ended(payload)
+    assert (kind, subshell) == (ENDED, 3)
+    assert stdout == seq.to_bytes(4, "big") + rest
+    assert result == seq.to_bytes(4, "big") + b'{"status": %d}' % status
+
+
+def test_an_end_that_is_cut_is_none():
+    with pytest.raises(ValueError):
+        split_ended(b"\0\0\0\1")

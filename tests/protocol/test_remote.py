@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmshell.protocol import frames
+from warmshell.protocol.frames import FrameDecoder
 from warmshell.protocol.remote import RemoteCommand, parse
 
 NAMES = st.binary(max_size=20)
@@ -33,6 +35,26 @@ def test_what_arrives_is_what_was_sent(command, data):
     arrived = RemoteCommand.decode(command.encode())
     for name in RemoteCommand.__slots__:
         assert getattr(arrived, name) == getattr(command, name), name
+
+
+WORDS = st.lists(st.binary(max_size=20).filter(lambda word: b"\0" not in word), min_size=1).filter(
+    lambda words: words[0]
+)
+
+
+@given(st.integers(1, 2**32 - 1), WORDS)
+def test_words_alone_arrive_as_they_were_sent(seq, words):
+    ((kind, subshell, payload),) = FrameDecoder().feed(frames.pack_words(7, seq, words))
+    arrived, command = RemoteCommand.of_words(payload), RemoteCommand(seq, words)
+    assert (kind, subshell) == (frames.WORDS, 7)
+    for name in RemoteCommand.__slots__:
+        assert getattr(arrived, name) == getattr(command, name), name
+
+
+@pytest.mark.parametrize("cut", [b"", b"\0\0\0", b"\0\0\0\1"])
+def test_words_that_are_cut_are_none(cut):
+    with pytest.raises(ValueError):
+        RemoteCommand.of_words(cut)
 
 
 @given(COMMANDS)

@@ -156,6 +156,10 @@ class Far:
         elif kind == frames.RESULT:
             assert outcome.result is None, "a second result"
             outcome.result = json.loads(data)
+        elif kind == frames.ENDED:
+            self._about_command(frames.STDOUT, subshell, payload[:4] + payload[5:])
+            assert outcome.result is None, "a second result"
+            outcome.result = {"status": payload[4]}
         elif kind == frames.CREDIT:
             outcome.granted += int.from_bytes(data, "big")
         else:
@@ -206,7 +210,11 @@ class Far:
         if isinstance(what, str):
             command = RemoteCommand(seq, script=what.encode(), **options)
         else:
-            command = RemoteCommand(seq, [os.fsencode(word) for word in what], **options)
+            words = [os.fsencode(word) for word in what]
+            if not options:
+                self.write(frames.pack_words(subshell, seq, words))
+                return seq
+            command = RemoteCommand(seq, words, **options)
         self.send(frames.RUN, subshell, command.encode())
         return seq
 

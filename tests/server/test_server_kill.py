@@ -232,6 +232,8 @@ def test_the_server_is_not_ended_by_its_commands(far):
         frames.pack(frames.CONTROL, 0, b"[1]"),
         frames.pack(frames.RUN, 1, b"\0\0\0\x02{}"),
         frames.pack(frames.RUN, 1, b"short"),
+        frames.pack(frames.WORDS, 1, b"\0\0\0\1"),
+        frames.pack_words(1, 0, [b"touch"]),
         frames.pack(frames.CREDIT, 1, b"\0\0\0\x01"),
         frames.pack(frames.INPUT, 1, b""),
     ],

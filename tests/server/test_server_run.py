@@ -229,3 +229,27 @@ def test_a_shell_that_is_killed_is_lost(far):
 
 def test_an_unknown_subshell(far):
     assert far.run(77, ["true"]).result == {"lost": "does not exist", "started": "no"}
+
+
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        ("exit 3", [frames.ENDED]),
+        ("echo on; exit 255", [frames.ENDED]),
+        ("echo on >&2", [frames.STDERR, frames.RESULT]),
+    ],
+)
+def test_how_it_is_said_that_a_command_has_ended(far, script, end):
+    lane = far.subshell()
+    seq = far.begin(lane, script)
+    kinds = []
+    while not kinds or kinds[-1] not in (frames.ENDED, frames.RESULT):
+        kind, subshell, payload = far.frame()
+        assert (subshell, payload[:4]) == (lane, seq.to_bytes(4, "big"))
+        kinds.append(kind)
+    assert [kind for kind in kinds if kind not in (frames.STARTED, frames.STDOUT)] == end
+
+
+def test_a_status_that_no_byte_can_hold(far, shell):
+    outcome = far.run(far.subshell(shell), ["sh", "-c", "kill -KILL $$"])
+    assert outcome.result["status"] in (137, 265)  # the latter is ksh93's

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 HEADER = struct.Struct(">IBI")
 """Length of the payload, type, subshell."""
 NUMBER = struct.Struct(">I")
 """The number of the command that a frame is about: the first four bytes of most payloads."""
 GRANT = struct.Struct(">II")
 """Command number, bytes granted."""
+
+_NUMBERED = struct.Struct(">IBII")
+_ENDED = struct.Struct(">IBIIB")
 
 MAX_PAYLOAD = 4 * 1024 * 1024
 """Bytes of payload; a longer frame is an error of the peer."""
@@ -62,6 +69,13 @@ object (``only``, ``pty``), a command as for :data:`RUN`. Frames about it have 0
 FIRST_PROCESS = 1 << 31
 """The first number of a process of its own; subshells have lower ones."""
 
+WORDS = 16
+"""To the server: command number, and the words of a command that is nothing else, with a NUL byte between them. Most
+are: this is what a :data:`RUN` would say in three times the time."""
+ENDED = 17
+"""To the client: command number, status (u8), the last bytes of its standard output: those, and a :data:`RESULT` that
+says nothing but the status, in one."""
+
 COUNT = struct.Struct(">Q")
 """A number of frames."""
 
@@ -82,7 +96,33 @@ def pack(kind: int, subshell: int, payload: bytes) -> bytes:
 
 def pack_numbered(kind: int, subshell: int, seq: int, data: bytes = b"") -> bytes:
     """One frame about command ``seq``."""
-    return HEADER.pack(len(data) + 4, kind, subshell) + NUMBER.pack(seq) + data
+    return _NUMBERED.pack(len(data) + 4, kind, subshell, seq) + data
+
+
+def pack_words(subshell: int, seq: int, words: Sequence[bytes]) -> bytes:
+    """One frame that runs words; none of them holds a NUL byte.
+
+    Raises:
+        ValueError: they are too long.
+    """
+    return pack(WORDS, subshell, NUMBER.pack(seq) + b"\0".join(words))
+
+
+def pack_ended(subshell: int, seq: int, status: int, stdout: bytes) -> bytes:
+    """One frame that says how command ``seq`` has ended, with the last of its output."""
+    return _ENDED.pack(len(stdout) + 5, ENDED, subshell, seq, status) + stdout
+
+
+def split_ended(payload: bytes) -> tuple[bytes, bytes]:
+    """What :data:`STDOUT` and :data:`RESULT` would say of an :data:`ENDED`: their payloads.
+
+    Raises:
+        ValueError: it is cut.
+    """
+    number, status = payload[:4], payload[4:5]
+    if not status:
+        raise ValueError("an end without a status")
+    return number + payload[5:], number + b'{"status": %d}' % status[0]
 
 
 def pack_open(number: int, options: bytes, command: bytes) -> bytes:
@@ -143,9 +183,13 @@ class FrameDecoder:
         Raises:
             ValueError: a frame longer than allowed: the peer speaks something else.
         """
+        size = len(data)
+        if not self._buffer and size >= HEADER.size:  # one frame and nothing else, as nearly always
+            length, kind, subshell = HEADER.unpack_from(data)
+            if HEADER.size + length == size and length <= MAX_PAYLOAD:
+                return [(kind, subshell, data[HEADER.size :])]
         frames: list[tuple[int, int, bytes]] = []
         at = self._complete(data, frames) if self._buffer else 0
-        size = len(data)
         while size - at >= HEADER.size:
             length, kind, subshell = _header(data, at)
             end = at + HEADER.size + length

@@ -7,7 +7,6 @@ and names keep any byte.
 from __future__ import annotations
 
 import json
-import re
 import struct
 
 TYPE_CHECKING = False
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SIZE = struct.Struct(">I")
-_PLAIN = re.compile(rb'\{"seq": (\d{1,10}), "argv": ([1-9]\d{0,5})\}')
 _scan = json.JSONDecoder().raw_decode
 
 
@@ -117,14 +115,19 @@ class RemoteCommand:
             raise ValueError(f"not a command: {error!r}") from None
 
     @classmethod
+    def of_words(cls, payload: bytes) -> RemoteCommand:
+        """The command of a ``WORDS`` frame's payload.
+
+        Raises:
+            ValueError: it is cut.
+        """
+        if len(payload) <= _SIZE.size:
+            raise ValueError("a command without words")
+        return cls(_SIZE.unpack_from(payload)[0], payload[_SIZE.size :].split(b"\0"))
+
+    @classmethod
     def _decode(cls, payload: bytes) -> RemoteCommand:
         (size,) = _SIZE.unpack_from(payload, 0)
-        plain = _PLAIN.fullmatch(payload, 4, 4 + size)
-        if plain is not None:  # words and nothing else: a JSON parser takes three times as long
-            argv = _fields(payload, 4 + size)
-            if len(argv) != int(plain[2]):
-                raise ValueError("a command with other words than it says")
-            return cls(int(plain[1]), argv)
         head = parse(payload[4 : 4 + size])
         if not isinstance(head, dict) or not isinstance(head.get("seq"), int):
             raise ValueError("a command without a number")  # noqa: TRY004 - the bytes are bad, not a type
@@ -140,11 +143,6 @@ class RemoteCommand:
             head["seq"], argv, env=env, stdin=stdin, data=data, keeps_state=bool(head.get("state")),
             timeout=head.get("timeout"), **single,
         )  # fmt: skip
-
-
-def encode_words(seq: int, words: Sequence[bytes]) -> bytes:
-    """The payload of a command that is words and nothing else, as most are."""
-    return _packed(b'{"seq": %d, "argv": %d}' % (seq, len(words)), words)
 
 
 def _packed(head: bytes, fields: Sequence[bytes]) -> bytes:

@@ -6,11 +6,12 @@ import json
 import time
 
 from warmshell.protocol import frames
-from warmshell.protocol.remote import RemoteCommand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from warmshell.protocol.remote import RemoteCommand
 
     Key = tuple[int, int]
 
@@ -55,13 +56,8 @@ class Commands:
         self.count = 0
         self.last = ""
 
-    def given(self, subshell: int, payload: bytes) -> None:
-        """A command was given to the server.
-
-        Raises:
-            ValueError: it is none.
-        """
-        command = RemoteCommand.decode(payload)
+    def given(self, subshell: int, command: RemoteCommand) -> None:
+        """A command was given to the server."""
         words = b" ".join(command.argv) if command.script is None else command.script
         self.last = words[: 4 * _WORDS].decode("utf-8", "replace")[:_WORDS]
         self._entries[subshell, command.seq] = Entry(self.last)

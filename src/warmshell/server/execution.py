@@ -29,13 +29,17 @@ class Execution:
 
     Attributes:
         credit: bytes of output that may be sent.
+        acknowledges: whether one must know when it starts.
         acknowledged: whether the shell has said that the command starts.
         begun: whether something else shows that it has.
         timer: ends it.
         told: called at the end of a command of the server's own, of which the client knows nothing.
     """
 
-    __slots__ = ("acknowledged", "begun", "command", "credit", "keeps_state", "send", "seq", "stdin", "timer", "told")
+    __slots__ = (
+        "acknowledged", "acknowledges", "begun", "command", "credit", "keeps_state", "send", "seq", "stdin", "timer",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, loop: Loop, command: RemoteCommand, send: Callable[[int, bytes], None]) -> None:
         self.command = command
@@ -47,15 +51,12 @@ class Execution:
         self.timer: Timer | None = None
         self.told: Callable[[], None] | None = None
         self.stdin = NO_STDIN if command.stdin == "none" else Stdin(loop, command.stdin, command.data, self._grant)
+        self.acknowledges = bool(
+            self.keeps_state or self.stdin.streams or command.stdout is not None or command.stderr is not None
+        )
 
     def _grant(self, size: int) -> None:
         self.send(frames.CREDIT, frames.NUMBER.pack(size))
-
-    @property
-    def acknowledges(self) -> bool:
-        """Whether one must know when it starts."""
-        command = self.command
-        return bool(self.keeps_state or self.stdin.streams or command.stdout is not None or command.stderr is not None)
 
     def body(self, dialect: Dialect, blank: bool) -> Body:
         """The command as shell text."""
@@ -72,19 +73,16 @@ class Execution:
 
     def finish(self, outcome: dict[str, Any]) -> None:
         """It is over: tell the client, and give back what it held."""
+        self.release()
+        if self.told is None:
+            self.send(frames.RESULT, json.dumps(outcome).encode())
+        else:
+            self.told()
+
+    def release(self) -> None:
+        """Give back what it held."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         if self.stdin is not NO_STDIN:
             self.stdin.close()
-        if self.told is None:
-            self.send(frames.RESULT, _encode(outcome))
-        else:
-            self.told()
-
-
-def _encode(outcome: dict[str, Any]) -> bytes:
-    status = outcome.get("status")
-    if status is not None and len(outcome) == 1:  # nearly always
-        return b'{"status": %d}' % status
-    return json.dumps(outcome).encode()

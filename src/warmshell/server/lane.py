@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST_WAITING = 8 * 1024 * 1024  # bytes of commands that wait for their turn
 _MOST_RESULTS = 64  # kept until the client has acknowledged them, or sent another command
 _PIECE = 256 * 1024  # bytes of output in one frame
+_MOST_STATUS = 255  # that a short frame can say
 _AGAIN_SECONDS = 0.1
 _OWN = 10**12  # numbers of the server's own commands: no client's are as high
 
@@ -122,7 +123,6 @@ class Lane(Life):
         self._early.clear()
         if command.timeout is not None:
             execution.timer = self._loop.call_later(command.timeout, self.end, GRACE, {"killed": True, "timeout": True})
-        self._refresh()
         self._engine.submit(request)
         self._site.watch(self)
 
@@ -172,6 +172,9 @@ class Lane(Life):
         elif _has_target(execution) and not execution.acknowledged:
             said = b"".join([data for _, data in self._early]) + stderr + self._engine.last_words()
             outcome = {"no_target": said.decode("utf-8", "replace").strip()}
+        elif self._is_plain(execution, report, stdout, stderr):
+            self._finish_plain(execution, report.status, stdout)
+            return
         else:
             self._output(execution, stdout, stderr)
         if report.retire or not self.alive:
@@ -179,16 +182,37 @@ class Lane(Life):
             outcome["retire"] = True
             self._drop_waiting()
         execution.finish(outcome)
+        self._go_on()
+
+    def _is_plain(self, execution: Execution, report: Report, stdout: bytes, stderr: bytes) -> bool:
+        """Whether one short frame says all, as nearly always."""
+        if stderr or report.retire or not self.alive or execution.told is not None:
+            return False
+        return report.status <= _MOST_STATUS and len(stdout) <= _PIECE
+
+    def _finish_plain(self, execution: Execution, status: int, stdout: bytes) -> None:
+        """It has ended, and there is nothing to say but its status and the last of its output."""
+        execution.release()
+        seq = execution.seq
+        self._keep(seq, b'{"status": %d}' % status)
+        self._site.put(self.number, frames.pack_ended(self.number, seq, status, stdout))
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._curious:
             self._tell_state()
-        self.next()
+        if self._waiting:
+            self.next()
 
     def _send(self, kind: int, seq: int, data: bytes) -> None:
         if kind == frames.RESULT:
-            self._results[seq] = data
-            if len(self._results) > _MOST_RESULTS:
-                del self._results[next(iter(self._results))]
+            self._keep(seq, data)
         self._put(kind, seq, data)
+
+    def _keep(self, seq: int, result: bytes) -> None:
+        self._results[seq] = result
+        if len(self._results) > _MOST_RESULTS:
+            del self._results[next(iter(self._results))]
 
     def _put(self, kind: int, seq: int, data: bytes) -> None:
         self._site.put(self.number, frames.pack_numbered(kind, self.number, seq, data))
@@ -248,6 +272,7 @@ class Lane(Life):
     def watch(self) -> None:
         if self.busy is None:
             return
+        self._refresh()
         try:
             self._engine.watch()
         except OSError:  # no descriptor is left for it now

@@ -12,6 +12,7 @@ import signal
 import time
 
 from warmshell.protocol import frames
+from warmshell.protocol.remote import RemoteCommand
 from warmshell.protocol.resume import ReceivedCount, SentLog
 from warmshell.server.commands import Commands
 from warmshell.server.detach import lease_of
@@ -171,7 +172,9 @@ class Link:
             return
         due = self._received.add(len(payload))
         if kind == frames.RUN:
-            self._commands.given(subshell, payload)
+            self._commands.given(subshell, RemoteCommand.decode(payload))
+        elif kind == frames.WORDS:
+            self._commands.given(subshell, RemoteCommand.of_words(payload))
         if kind == frames.CREDIT and len(payload) == frames.GRANT.size:
             self._on_credit(subshell, *frames.GRANT.unpack(payload))
         else:
@@ -336,6 +339,12 @@ class Link:
         self._listen()
 
     def _keep(self, kind: int, subshell: int, payload: bytes) -> None:
+        if kind == frames.ENDED:  # what is counted and kept knows of output and of results
+            stdout, result = frames.split_ended(payload)
+            if len(stdout) > frames.NUMBER.size:
+                self._keep(frames.STDOUT, subshell, stdout)
+            self._keep(frames.RESULT, subshell, result)
+            return
         frame = frames.pack(kind, subshell, payload)
         if self._ending and self._client is None:
             return

@@ -15,44 +15,39 @@ if TYPE_CHECKING:
 
     Call = tuple[Callable[..., object], tuple[Any, ...]]
 
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _ENDED = select.EPOLLHUP | select.EPOLLERR
-
 
 _EVENTS = 64  # told of at once; room for a thousand, as by default, is asked of the C library at every turn
 _DAY = 86400.0  # the kernel counts milliseconds, and not beyond some weeks
 
 
 class Timer:
-    """A call that is due at some time, unless it is cancelled."""
+    """A call that is due at some time, unless it is cancelled.
 
-    __slots__ = ("_args", "_callback", "_when")
+    Attributes:
+        when: when it is due, on the loop's clock.
+        callback: what is called; ``None``: nobody waits for it any more.
+    """
+
+    __slots__ = ("_args", "callback", "when")
 
     def __init__(self, when: float, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._when = when
-        self._callback: Callable[..., object] | None = callback
+        self.when = when
+        self.callback: Callable[..., object] | None = callback
         self._args = args
 
     def __lt__(self, other: Timer) -> bool:
-        return self._when < other._when
-
-    @property
-    def when(self) -> float:
-        """When it is due, on the loop's clock."""
-        return self._when
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self._callback is None
+        return self.when < other.when
 
     def cancel(self) -> None:
         """Do not call."""
-        self._callback = None
+        self.callback = None
         self._args = ()
 
     def fire(self) -> None:
         """Call, unless it was cancelled."""
-        callback, args = self._callback, self._args
+        callback, args = self.callback, self._args
         self.cancel()
         if callback is not None:
             callback(*args)
@@ -169,7 +164,7 @@ class Loop:
             for fd, events in self._epoll.poll(self._patience(), _EVENTS) or self._epoll.poll(0, _EVENTS):
                 self._dispatch(fd, events)
             # After the descriptors: what has arrived in time counts, however late this process gets its turn.
-            if self._timers:
+            if self._timers and self._timers[0].when <= time.monotonic():
                 self._fire_timers()
             if self._soon:
                 calls, self._soon = self._soon, []
@@ -184,24 +179,28 @@ class Loop:
         if self._soon:
             return 0.0
         timers = self._timers
-        while timers and timers[0].cancelled:
+        while timers:
+            first = timers[0]
+            if first.callback is not None:
+                left = first.when - time.monotonic()
+                return 0.0 if left < 0.0 else left if left < _DAY else _DAY
             heapq.heappop(timers)
-        return min(_DAY, max(0.0, timers[0].when - self.time())) if timers else -1.0
+        return -1.0
 
     def _dispatch(self, fd: int, events: int) -> None:
-        if events & ~select.EPOLLOUT:
+        if events != _OUT:
             call = self._readers.get(fd)
             if call is not None:
                 call[0](*call[1])
-        if events & (select.EPOLLOUT | _ENDED):
+        if events != _IN:
             call = self._writers.get(fd)
             if call is not None:
                 call[0](*call[1])
 
     def _fire_timers(self) -> None:
-        now = self.time()
-        while self._timers and (self._timers[0].cancelled or self._timers[0].when <= now):
-            heapq.heappop(self._timers).fire()
+        now, timers = self.time(), self._timers
+        while timers and (timers[0].when <= now or timers[0].callback is None):
+            heapq.heappop(timers).fire()
 
 
 def _nothing(_number: int, _frame: object) -> None:

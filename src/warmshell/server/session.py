@@ -166,22 +166,23 @@ class Session:
             self._processes.on_frame(kind, subshell, payload)
             return
         lane = self._lanes.get(subshell)
-        if kind == frames.RUN:
-            self._run(lane, subshell, payload)
+        if kind == frames.WORDS:
+            self._run(lane, subshell, RemoteCommand.of_words(payload), len(payload))
+        elif kind == frames.RUN:
+            command = RemoteCommand.decode(payload)
+            if command.timeout is not None and not 0 <= command.timeout <= _MOST_SECONDS:
+                raise ValueError(f"a timeout of {command.timeout}")
+            self._run(lane, subshell, command, len(payload))
         else:
             _check(kind, payload)
             if lane is not None:  # else it has been deleted meanwhile
                 _about_command(lane, kind, payload)
 
-    def _run(self, lane: Lane | None, subshell: int, payload: bytes) -> None:
-        command = RemoteCommand.decode(payload)
-        timeout = command.timeout
+    def _run(self, lane: Lane | None, subshell: int, command: RemoteCommand, size: int) -> None:
         if not 1 <= command.seq <= _MOST_NUMBER:
             raise ValueError(f"command number {command.seq}")
-        if timeout is not None and not 0 <= timeout <= _MOST_SECONDS:
-            raise ValueError(f"a timeout of {timeout}")
         if lane is not None:
-            lane.submit(command, len(payload))
+            lane.submit(command, size)
             return
         lost = json.dumps({"lost": "does not exist", "started": "no"}).encode()
         self._writer.put(subshell, frames.pack_numbered(frames.RESULT, subshell, command.seq, lost))

@@ -60,10 +60,16 @@ class Writer:
         """Send a frame after the others of this subshell."""
         if self._broken:
             return
-        self._queues.setdefault(subshell, []).append(frame)
-        self._sizes[subshell] = self._sizes.get(subshell, 0) + len(frame)
-        self.pending += len(frame)
-        if not self._blocked and not self._scheduled:
+        size = len(frame)
+        queue = self._queues.get(subshell)
+        if queue is None:
+            self._queues[subshell] = [frame]
+            self._sizes[subshell] = size
+        else:
+            queue.append(frame)
+            self._sizes[subshell] += size
+        self.pending += size
+        if not (self._blocked or self._scheduled):
             self._scheduled = True
             self._loop.call_soon(self._on_turn)
 
@@ -79,7 +85,7 @@ class Writer:
     def flush(self) -> None:
         """Write what the client takes now."""
         written = 0
-        while written < _BURST and not self._broken and (self._batch or self._fill()):
+        while written < _BURST and not self._broken and (self._batch or (self._queues and self._fill())):
             size = self._write()
             if size < 0:
                 break

@@ -14,7 +14,7 @@ from warmshell.command import Command, Result
 from warmshell.errors import ConnectError, InputError, OutputError
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import of_kind
-from warmshell.protocol.remote import RemoteCommand, encode_words
+from warmshell.protocol.remote import RemoteCommand
 from warmshell.protocol.request import Body
 from warmshell.shell.lane import GRACE, Execution, Lane
 
@@ -118,23 +118,23 @@ class ServerLane(Lane):
         """
         if not (keeps_state or keeps_time) and command.is_plain:
             execution = self.next_execution(command, keeps_state=False)
-            self._hand_over(encode_words(execution.seq, command.argv))
+            self._hand_over(frames.pack_words(self._number, execution.seq, command.argv))
             return execution
         data, source = _input(command)
         execution = self.next_execution(command, keeps_state=keeps_state)
         stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
         remote = self._remote(execution, body, stdin, data)
         remote.timeout = command.timeout if keeps_time else None
-        self._hand_over(remote.encode())
+        self._hand_over(frames.pack(frames.RUN, self._number, remote.encode()))
         if source is not None:
             self._input = InputCredit()
             self._task(self._feed(execution, source, self._input))
         return execution
 
-    def _hand_over(self, payload: bytes) -> None:
+    def _hand_over(self, frame: bytes) -> None:
         self._session.commands += 1
         self._window.begin()
-        self._session.send(frames.pack(frames.RUN, self._number, payload))
+        self._session.send(frame)
         self._mark = self._session.mark()
 
     def _remote(self, execution: Execution, body: Body, stdin: str, data: bytes) -> RemoteCommand:
@@ -180,10 +180,12 @@ class ServerLane(Lane):
         (seq,) = frames.NUMBER.unpack_from(payload)
         if execution is None or seq != execution.seq:
             return
-        if kind in (frames.STDOUT, frames.STDERR):
+        if kind == frames.ENDED:
+            self._on_ended(execution, payload[4], payload[5:])
+        elif kind in (frames.STDOUT, frames.STDERR):
             self._on_output(execution, kind - frames.STDOUT, payload[4:])
         elif kind == frames.RESULT:
-            self._on_result(execution, _outcome(payload))
+            self._on_result(execution, _outcome(payload[4:]))
         elif kind == frames.STARTED:
             execution.acknowledge()
         elif kind == frames.CREDIT and self._input is not None:
@@ -203,11 +205,32 @@ class ServerLane(Lane):
         if more:
             self._send(frames.CREDIT, execution, frames.NUMBER.pack(more))
 
-    def _on_result(self, execution: Execution, outcome: dict[str, Any]) -> None:
+    def _on_ended(self, execution: Execution, status: int, rest: bytes) -> None:
+        """It has ended as nearly all do, and this is the last of its standard output."""
+        self._on_idle()
+        done = execution.done
+        if done.done():
+            return
+        if execution.stdout is None and len(rest) <= execution.command.output_limit:
+            done.set_result(self.result(execution, status, rest, b""))
+            return
+        stdout, stderr = execution.captured()
+        try:
+            stdout.feed(rest)
+        except OutputError as error:
+            done.set_exception(error)
+        else:
+            done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
+
+    def _on_idle(self) -> None:
         self.busy = None
         self.idle_since = self.loop.time()
         self._session.round_trip = min(self._session.round_trip, self.idle_since - self._window.began)
-        self._close_input()
+        if self._input is not None:
+            self._close_input()
+
+    def _on_result(self, execution: Execution, outcome: dict[str, Any]) -> None:
+        self._on_idle()
         self.alive = self.alive and not outcome.get("retire", False)
         done = execution.done
         if done.done():
@@ -283,16 +306,18 @@ class ServerLane(Lane):
 
 
 _NO_BODY = Body(b"")
-_STATUS = b'{"status": '  # and a number: what nearly all have come to
+_ENDS = {"status", "no_directory", "no_target", "lost", "shell_ended"}
 
 
-def _outcome(payload: bytes) -> dict[str, Any]:
-    """What a command has come to; as read from JSON, which takes longer."""
-    if payload.startswith(_STATUS, frames.NUMBER.size):
-        number = payload[frames.NUMBER.size + len(_STATUS) : -1]
-        if number.isdigit():
-            return {"status": int(number)}
-    outcome: dict[str, Any] = json.loads(payload[frames.NUMBER.size :])
+def _outcome(data: bytes) -> dict[str, Any]:
+    """What a command has come to.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    outcome = json.loads(data)
+    if not isinstance(outcome, dict) or not _ENDS & outcome.keys():
+        raise ValueError(f"a result without an end: {data[:100]!r}")
     return outcome
 
 
