@@ -183,7 +183,7 @@ class Loop:
             first = timers[0]
             if first.callback is not None:
                 left = first.when - time.monotonic()
-                return 0.0 if left < 0.0 else left if left < _DAY else _DAY
+                return 0.0 if left < 0.0 else min(_DAY, left)
             heapq.heappop(timers)
         return -1.0
 
