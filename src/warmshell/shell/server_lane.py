@@ -209,17 +209,17 @@ class ServerLane(Lane):
         """It has ended as nearly all do, and this is the last of its standard output."""
         self._on_idle()
         done = execution.done
-        if done.done():
-            return
-        if execution.stdout is None and len(rest) <= execution.command.output_limit:
+        if execution.stdout is None and len(rest) <= execution.command.output_limit and not done.done():
             done.set_result(self.result(execution, status, rest, b""))
             return
         stdout, stderr = execution.captured()
         try:
-            stdout.feed(rest)
+            stdout.feed(rest)  # also where it is being ended, since this is what it had written until then
         except OutputError as error:
-            done.set_exception(error)
-        else:
+            if not done.done():
+                done.set_exception(error)
+            return
+        if not done.done():
             done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
 
     def _on_idle(self) -> None:
