@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from warmshell import ShellLost
+from warmshell import Command, ConnectError, ShellLost
 from warmshell.connector.command import CommandConnector
 from warmshell.protocol import frames
+from warmshell.shell.server_process import ServerProcess
+from warmshell.shell.session import Session
 
 # Leads into nothing but itself, and puts something else in the place of the first end of a command.
 SPOILER = """
@@ -33,6 +37,10 @@ ENDED = bytes([frames.ENDED, 0, 0, 0, 1])  # the type and the subshell of a head
         frames.pack(frames.RESULT, 1, b"\0\0\0\1{"),
         frames.pack(frames.RESULT, 1, b"\0\0\0\1[]"),
         frames.pack(frames.RESULT, 1, b"\0\0\0\1{}"),
+        frames.pack(frames.RESULT, 1, b'\0\0\0\1{"status": null}'),
+        frames.pack(frames.RESULT, 1, b'\0\0\0\1{"status": 1e999}'),
+        frames.pack(frames.RESULT, 1, b'\0\0\0\1{"shell_ended": []}'),
+        frames.pack(frames.CONTROL, 0, b"[" * 30_000),
         frames.pack(frames.CONTROL, 0, b"[1]"),
         frames.pack(frames.CONTROL, 0, b"\xff"),
         frames.pack(frames.ATTACHED, 0, b"\0\0\0\1"),
@@ -48,3 +56,40 @@ async def test_what_is_no_frame_loses_the_session(tmp_path: Path, bad: bytes) ->
             await node.run(["sh", "-c", f"echo ran >>{tmp_path}/ran"])
         assert caught.value.started != "no"
         assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+class Deaf:
+    """As much of a process as a session needs: it takes all, and what it says is the test's to say."""
+
+    def __init__(self):
+        self.killed = asyncio.Event()
+        self.stdin = SimpleNamespace(send_some=len)
+
+    async def kill(self, _grace: float) -> None:
+        self.killed.set()
+
+
+@pytest.mark.parametrize("answer", [{"error": "x"}, {"error": []}])
+async def test_who_has_asked_hears_that_the_answer_is_none(answer: dict[str, object]) -> None:
+    process = Deaf()
+    session = Session(process, "token", "spoilt")  # type: ignore[arg-type]
+    asking = asyncio.ensure_future(session.ask("stat", patient=True))
+    await asyncio.sleep(0)
+    session._on_data(frames.pack(frames.CONTROL, 0, json.dumps({"id": 1, **answer}).encode()))
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectError, match="is no frame"):
+            await asking
+        await process.killed.wait()
+
+
+@pytest.mark.parametrize("bad", [b"{}", b"[]", b'{"status": 1e999}', b'{"status": null}', b'{"no_directory": 1e999}'])
+async def test_what_is_no_result_loses_a_process_of_its_own(bad: bytes) -> None:
+    far = Deaf()
+    session = Session(far, "token", "spoilt")  # type: ignore[arg-type]
+    process = ServerProcess(session, "spoilt", Command(["x"]))
+    session.attach(process.number, process)
+    session._on_data(frames.pack_numbered(frames.RESULT, process.number, 0, bad))
+    async with asyncio.timeout(5):
+        with pytest.raises(ShellLost, match="is no frame"):
+            await process.wait()
+        await far.killed.wait()

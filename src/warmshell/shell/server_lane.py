@@ -316,9 +316,13 @@ def _outcome(data: bytes) -> dict[str, Any]:
         ValueError: it does not say so.
     """
     outcome = json.loads(data)
-    if not isinstance(outcome, dict) or not _ENDS & outcome.keys():
+    if not isinstance(outcome, dict) or not _ENDS & outcome.keys() or not _has_numbers(outcome):
         raise ValueError(f"a result without an end: {data[:100]!r}")
     return outcome
+
+
+def _has_numbers(outcome: dict[str, Any]) -> bool:
+    return all(isinstance(outcome.get(name, 0), int) for name in ("status", "shell_ended"))
 
 
 class Window:

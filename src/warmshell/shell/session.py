@@ -55,7 +55,9 @@ class Refused(ConnectError):
         super().__init__(text, location=location, errno=problem.get("errno"))
 
 
-NO_FRAME = (ValueError, LookupError, TypeError, AttributeError, struct.error)
+NO_FRAME = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration, struct.error,
+)  # fmt: skip
 """What is raised by whoever is given something else than what the far end may say."""
 
 
@@ -318,7 +320,7 @@ class Session:
     def _on_control(self, message: dict[str, Any]) -> None:
         if message.get("id") == self._pinged[0]:
             self.round_trip = min(self.round_trip, self._loop.time() - self._pinged[1])
-        answer = self._answers.pop(message.get("id", -1), None)
+        answer = self._answers.get(message.get("id", -1))  # who has asked takes it out, or hears of the loss
         if answer is None or answer.done():
             return
         if "error" in message:
