@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import struct
@@ -12,6 +13,11 @@ import time
 from pathlib import Path
 
 from warmshell.protocol import frames
+from warmshell.protocol.dialect import dialect
+from warmshell.protocol.remote import RemoteCommand
+from warmshell.server.engine import Engine
+from warmshell.server.execution import Execution
+from warmshell.server.lane import Lane
 from warmshell.server.writer import LANE_HIGH
 
 from .far import Far, Refused, alive, eventually, memory
@@ -218,8 +224,6 @@ class FewDescriptors(Far):
 
 
 def test_the_limit_of_descriptors_is_the_commands_own(far):
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert int(far.run(far.subshell(), "ulimit -n").stdout) == soft
 
@@ -234,3 +238,51 @@ def test_a_stopped_server_does_not_take_its_client_for_dead():
         os.kill(far.facts["pid"], signal.SIGCONT)
         assert far.answer(999) == "on"
         assert alive(far.facts["pid"])
+
+
+def test_output_beyond_a_pipe_comes_though_no_descriptor_is_left(far):
+    """It is watched as soon as there is one, and until then looked for now and then."""
+    lane, pid = far.subshell(), far.facts["pid"]
+    far.run(lane, ["true"])
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(1000)) - used), before[1]))
+    outcome = far.run(lane, "head -c 100000 /dev/zero")
+    assert (outcome.result, len(outcome.stdout)) == ({"status": 0}, 100_000)
+
+
+class Room:
+    """As much of a site and of an engine as the watch of a lane needs."""
+
+    def __init__(self):
+        self.loop = self
+        self.token, self.base = b"token", b"/"
+        self.free, self.pumped, self.waits = 0, 0, []
+
+    def room(self, _number):
+        return self.free
+
+    def wait_for_room(self, waiter):
+        self.waits.append(waiter)
+
+    def watch(self):
+        return True
+
+    def pump(self):
+        self.pumped += 1
+
+
+def test_room_that_a_second_watch_finds_is_used():
+    """Another is told to end, or becomes another program, between the writing of frames and the word of that."""
+    site = Room()
+    lane = Lane(site, 1, dialect("sh"))
+    lane._engine = site.engine = Engine(site, lane)
+    site.engine.watch, site.engine.pump = site.watch, site.pump
+    lane.busy = Execution(site, RemoteCommand(1, [b"x"]), lambda kind, data: None)
+    lane.watch()
+    assert (site.engine.room, site.pumped, site.waits) == (0, 0, [lane])
+    site.free = 1000
+    lane.watch()
+    assert site.engine.room == 1000
+    lane.on_room()  # which finds nothing new
+    assert site.pumped == 1

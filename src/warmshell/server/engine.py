@@ -303,11 +303,11 @@ class Engine:
         self._watching = True
         try:
             edges = self._edges or self._open_edges()
+            self._loop.add_reader(edges.fileno(), self._on_edge)
         except OSError:
             self.pump()
             self._watching = False
             return False
-        self._loop.add_reader(edges.fileno(), self._on_edge)
         return True
 
     def _open_edges(self) -> select.epoll:

@@ -272,10 +272,8 @@ class Lane(Life):
     def watch(self) -> None:
         if self.busy is None:
             return
-        self._refresh()
-        try:
-            self._engine.watch()
-        except OSError:  # no descriptor is left for it now
+        self.on_room()  # who is watched already may have waited for what it finds now
+        if not self._engine.watch():  # no descriptor is left for it now
             self._loop.call_later(_AGAIN_SECONDS, self.watch)
 
     def confirm(self) -> None:
