@@ -195,6 +195,7 @@ class SpillFile:
     __slots__ = ("_fd", "size")
 
     def __init__(self) -> None:
+        self._fd = -1  # should there be none
         self._fd = _unnamed_file()
         self.size = 0
 
@@ -234,7 +235,8 @@ def _unnamed_file() -> int:
     import tempfile
 
     # Not gettempdir(), whose first call tries directories by files with names.
-    directory = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - a file without a name
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    directory = tempfile.tempdir or next(filter(None, named), "/tmp")  # noqa: S108 - a file without a name
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):  # an older kernel, another system, a directory of no use

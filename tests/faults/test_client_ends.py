@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -191,3 +192,29 @@ def test_what_spills_goes_elsewhere_where_the_directory_is_of_no_use(monkeypatch
     spilled.write(b"1234")
     assert spilled.read(0, 9) == b"1234"
     spilled.close()
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP"])
+def test_what_spills_goes_where_temporary_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for each in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, str(tmp_path))
+    spilled = SpillFile()
+    assert os.path.dirname(os.readlink(f"/proc/self/fd/{spilled._fd}")) == str(tmp_path) == tempfile.gettempdir()
+    spilled.close()
+
+
+def test_what_cannot_spill_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word of an attribute that is not there, from an object that was never made."""
+
+    def none() -> int:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr("warmshell.command._unnamed_file", none)
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with pytest.raises(OSError, match="no descriptors"):
+        SpillFile()
+    gc.collect()
+    assert not unraisable
