@@ -12,7 +12,9 @@ import pytest
 
 from warmshell import Command, ConnectError, ShellLost
 from warmshell.connector.command import CommandConnector
+from warmshell.process import Process
 from warmshell.protocol import frames
+from warmshell.shell.detachable import Detach, DetachableSession
 from warmshell.shell.server_process import ServerProcess
 from warmshell.shell.session import Session
 
@@ -64,6 +66,14 @@ class Deaf:
     def __init__(self):
         self.killed = asyncio.Event()
         self.stdin = SimpleNamespace(send_some=len)
+        self.stdout = SimpleNamespace(subscribe=lambda *_: lambda: None)
+        self.stderr = self
+
+    def __aiter__(self) -> Deaf:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
 
     async def kill(self, _grace: float) -> None:
         self.killed.set()
@@ -93,3 +103,17 @@ async def test_what_is_no_result_loses_a_process_of_its_own(bad: bytes) -> None:
         with pytest.raises(ShellLost, match="is no frame"):
             await process.wait()
         await far.killed.wait()
+
+
+@pytest.mark.parametrize("bad", [b"[]", b"{}", b'"x"'])
+async def test_who_attaches_hears_that_the_answer_is_none(bad: bytes) -> None:
+    async def reopen(_line: bytes) -> Process:
+        raise AssertionError("there is nothing to be had again")
+
+    session = DetachableSession(Deaf(), "token", "spoilt", reopen=reopen, detach=Detach())  # type: ignore[arg-type]
+    attaching = asyncio.ensure_future(session._resume(b""))
+    await asyncio.sleep(0)
+    session._on_data(frames.pack(frames.ATTACH, 0, bad))
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectError, match="is no frame"):
+            await attaching

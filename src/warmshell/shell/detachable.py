@@ -355,8 +355,9 @@ class DetachableSession(Session):
     def _lose(self, why: str) -> None:
         super()._lose(why)
         self._connected = False
-        if self._parting is not None and not self._parting.done():
-            self._parting.set_exception(ConnectError(why, location=self._location))
+        for waiter in (self._handshake, self._parting):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(ConnectError(why, location=self._location))
         self._acknowledged.set()
         self._log.close()
 
