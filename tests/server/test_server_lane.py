@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from warmshell import Command, ShellLost
+from warmshell import Command, CommandTooLong, ShellLost
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import dialect
+from warmshell.protocol.request import stateful_body
 from warmshell.shell.server_lane import ServerLane
 
 NUMBER, FIRST = 1, b"\0\0\0\1"
@@ -47,3 +48,18 @@ async def test_what_comes_with_the_end_of_a_command_that_is_being_ended_is_not_l
     assert result.stdout == before + b"last"
     assert not lane.alive
     assert isinstance(execution.done.exception(), ShellLost)
+
+
+@pytest.mark.parametrize("keeps_state", [False, True])
+@pytest.mark.parametrize("what", [["x", *["y" * 100_000] * 50], ":" + " " * 5_000_000])
+async def test_what_no_frame_can_hold_is_too_long_and_leaves_the_shell_for_the_next(what, keeps_state):
+    lane = ServerLane("sh-1", dialect("sh"), "far", Session(), "sh")
+    await lane.start()
+    command = Command(what)
+    body = stateful_body(command.script or b" ".join(command.argv), lane.dialect)
+    with pytest.raises(CommandTooLong, match="too long for one frame"):
+        lane.begin(command, body, keeps_state=keeps_state)
+    following = Command(["true"])
+    execution = lane.begin(following, lane.body(following))
+    lane.on_frame(frames.ENDED, execution.seq.to_bytes(4, "big") + b"\0")
+    assert (await execution.done).ok

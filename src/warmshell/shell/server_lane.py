@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from warmshell.command import Command, Result
-from warmshell.errors import ConnectError, InputError, OutputError
+from warmshell.errors import CommandTooLong, ConnectError, InputError, OutputError
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import of_kind
 from warmshell.protocol.remote import RemoteCommand
@@ -118,18 +119,34 @@ class ServerLane(Lane):
         """
         if not (keeps_state or keeps_time) and command.is_plain:
             execution = self.next_execution(command, keeps_state=False)
-            self._hand_over(frames.pack_words(self._number, execution.seq, command.argv))
+            try:
+                frame = frames.pack_words(self._number, execution.seq, command.argv)
+            except ValueError as error:
+                raise self._too_long(command, error) from None
+            self._hand_over(frame)
             return execution
         data, source = _input(command)
         execution = self.next_execution(command, keeps_state=keeps_state)
         stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
         remote = self._remote(execution, body, stdin, data)
         remote.timeout = command.timeout if keeps_time else None
-        self._hand_over(frames.pack(frames.RUN, self._number, remote.encode()))
+        try:
+            frame = frames.pack(frames.RUN, self._number, remote.encode())
+        except ValueError as error:
+            raise self._too_long(command, error) from None
+        self._hand_over(frame)
         if source is not None:
             self._input = InputCredit()
             self._task(self._feed(execution, source, self._input))
         return execution
+
+    def _too_long(self, command: Command, error: ValueError) -> CommandTooLong:
+        """The error for what no frame can hold; the shell is there for the next command."""
+        self.busy = None
+        return CommandTooLong(
+            f"the command is too long for one frame: {error}", command=str(command), location=self.location,
+            hint="pass the data on standard input or in a file, or split the command", errno=errno.E2BIG,
+        )  # fmt: skip
 
     def _hand_over(self, frame: bytes) -> None:
         self._session.commands += 1
