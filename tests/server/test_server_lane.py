@@ -10,6 +10,7 @@ from warmshell.protocol import frames
 from warmshell.protocol.dialect import dialect
 from warmshell.protocol.request import stateful_body
 from warmshell.shell.server_lane import ServerLane
+from warmshell.shell.server_process import open_process
 
 NUMBER, FIRST = 1, b"\0\0\0\1"
 
@@ -63,3 +64,11 @@ async def test_what_no_frame_can_hold_is_too_long_and_leaves_the_shell_for_the_n
     execution = lane.begin(following, lane.body(following))
     lane.on_frame(frames.ENDED, execution.seq.to_bytes(4, "big") + b"\0")
     assert (await execution.done).ok
+
+
+async def test_a_process_of_its_own_that_no_frame_can_hold_is_too_long_at_once():
+    session = Session()
+    session.next_process = lambda: frames.FIRST_PROCESS
+    async with asyncio.timeout(5):  # nothing was started that had to be ended
+        with pytest.raises(CommandTooLong, match="too long for one frame"):
+            await open_process(session, "far", Command(":" + " " * 5_000_000), "token", None)

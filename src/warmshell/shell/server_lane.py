@@ -143,10 +143,7 @@ class ServerLane(Lane):
     def _too_long(self, command: Command, error: ValueError) -> CommandTooLong:
         """The error for what no frame can hold; the shell is there for the next command."""
         self.busy = None
-        return CommandTooLong(
-            f"the command is too long for one frame: {error}", command=str(command), location=self.location,
-            hint="pass the data on standard input or in a file, or split the command", errno=errno.E2BIG,
-        )  # fmt: skip
+        return too_long(command, self.location, error)
 
     def _hand_over(self, frame: bytes) -> None:
         self._session.commands += 1
@@ -428,6 +425,14 @@ class InputCredit:
         taken = min(wanted, self._room)
         self._room -= taken
         return taken
+
+
+def too_long(command: Command, location: str, error: ValueError) -> CommandTooLong:
+    """The error for a command that no frame can hold."""
+    return CommandTooLong(
+        f"the command is too long for one frame: {error}", command=str(command), location=location,
+        hint="pass the data on standard input or in a file, or split the command", errno=errno.E2BIG,
+    )  # fmt: skip
 
 
 def _input(command: Command) -> tuple[bytes, AsyncIterator[bytes] | None]:

@@ -25,7 +25,7 @@ from warmshell.protocol import frames, line
 from warmshell.protocol.quoting import quote
 from warmshell.protocol.remote import RemoteCommand
 from warmshell.shell.diagnose import program_not_found
-from warmshell.shell.server_lane import InputCredit, Window
+from warmshell.shell.server_lane import InputCredit, Window, too_long
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class ServerProcess(Process):
         Raises:
             ProgramNotFound: there is no such program.
             WorkdirError: its directory cannot be entered.
+            CommandTooLong: no frame can hold it.
             ConnectError: it cannot be started.
             ShellLost: the session was lost.
         """
@@ -84,8 +85,14 @@ class ServerProcess(Process):
                 f"the session is gone: {self._session.lost}", started="no", command=str(self._command),
                 location=self._location,
             )  # fmt: skip
+        try:
+            frame = frames.pack_open(self.number, json.dumps(options).encode(), remote.encode())
+        except ValueError as error:
+            problem = too_long(self._command, self._location, error)
+            _fail(self._status, problem)  # there is nothing to be ended
+            raise problem from None
         self._session.attach(self.number, self)
-        self._session.send(frames.pack_open(self.number, json.dumps(options).encode(), remote.encode()))
+        self._session.send(frame)
         await asyncio.shield(self._began)
 
     # -- what the far end tells -------------------------------------------------------------------------------------
