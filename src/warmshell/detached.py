@@ -160,9 +160,13 @@ async def leave(
         await _check(session, command, location.name)
         lane = await location.lane(shell, blank=command.env_only is not None)
         assert isinstance(lane, ServerLane)  # noqa: S101 - for the type checker
-        session.hold()
+        try:
+            lane.begin(command, lane.body(command), keeps_time=True).done.add_done_callback(_looked_at)
+        except WarmshellError:
+            await shielded(lane.aclose())
+            raise
+        session.hold()  # nothing can have come of it yet
         used = session.count
-        lane.begin(command, lane.body(command), keeps_time=True).done.add_done_callback(_looked_at)
     session_id = session.detach_options.session
     remembered.remember(session_id, remembered.url(*location.place.address))
     try:

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 import warmshell
 import warmshell.blocking
-from warmshell.errors import LocationError, ShellLost
+from warmshell.errors import CommandTooLong, LocationError, ShellLost
 from warmshell.testing import LocationConformance
 from warmshell.testing.cancelling import Cancelling
 from warmshell.testing.closing import Closing
@@ -187,3 +187,14 @@ async def test_files_and_copies_of_such_a_location(tmp_path):
         await node.path("a").write_bytes(b"data")
         assert await node.path(tmp_path / "a").read_bytes() == b"data"
         assert (await node.run("cat a")).stdout == b"data"
+
+
+async def test_a_command_that_cannot_be_left_changes_nothing_for_the_next():
+    """What arrives is acknowledged as before: else the far end would keep all of it, until nothing more fits."""
+    async with warmshell.connect("local:", detach=60) as node:
+        with pytest.raises(CommandTooLong):
+            await node.detach(":" + " " * 5_000_000)
+        assert (await node.run(["echo", "on"])).stdout == b"on\n"
+        session = node.place.session
+        assert len(await session.ask("list_subshells")) == 1  # that of the second command
+        await eventually(lambda: not session._received.owed)
