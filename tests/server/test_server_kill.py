@@ -230,6 +230,7 @@ def test_the_server_is_not_ended_by_its_commands(far):
         frames.pack(99, 0, b""),
         frames.pack(frames.CONTROL, 0, b"no json"),
         frames.pack(frames.CONTROL, 0, b"[1]"),
+        frames.pack(frames.CONTROL, 0, b"[" * 100_000),
         frames.pack(frames.RUN, 1, b"\0\0\0\x02{}"),
         frames.pack(frames.RUN, 1, b"short"),
         frames.pack(frames.WORDS, 1, b"\0\0\0\1"),
@@ -249,6 +250,26 @@ def test_garbage_ends_the_session_with_an_error(far, tmp_path, garbage):
         pass
     assert far.wait() == 0
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b'"end_tagged", "tag": 5',
+        b'"create_subshell", "shell": 5',
+        b'"create_subshell", "shell": ["sh"]',
+        b'"create_subshell", "copy_of": []',
+        b'"signal", "subshell": 1, "signal": 1e999',
+        b'"delete_subshell", "subshell": {}',
+        b'"stat_path", "path": 5',
+    ],
+)
+def test_a_request_that_cannot_be_served_is_answered_and_the_session_goes_on(far, request_):
+    lane = far.subshell()
+    far.send(frames.CONTROL, 0, b'{"id": 999, "op": %s}' % request_)
+    with pytest.raises(Refused):
+        far.answer(999)
+    assert far.run(lane, ["echo", "on"]).stdout == b"on\n"
 
 
 def test_more_input_than_was_granted_ends_the_session(far):

@@ -33,6 +33,9 @@ _LEASE = 30.0
 _MOST_SECONDS = 10 * 365 * 86400.0
 _MOST_NUMBER = 2**32 - 1
 _LAST_SECONDS = 1.0  # for a last word to a client that reads
+_NOT_UNDERSTOOD = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, struct.error,
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -133,7 +136,7 @@ class Session:
         try:
             while self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended:
                 self._on_frame(*self._inbox.popleft())
-        except (ValueError, TypeError, KeyError, struct.error) as error:
+        except _NOT_UNDERSTOOD as error:
             self._fail(f"what came from the client cannot be understood: {error!r}")
         listens = not self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended
         if listens != self._listening:
@@ -201,7 +204,7 @@ class Session:
             self._operate(name, message, size, answer)
         except (Refused, OSError) as error:
             answer(error)
-        except (KeyError, ValueError, TypeError) as error:
+        except _NOT_UNDERSTOOD as error:
             answer(Refused("BadRequest", f"{name}: {error!r}"))
 
     def _operate(self, name: str, message: dict[str, Any], size: int, answer: Callable[[object], None]) -> None:
