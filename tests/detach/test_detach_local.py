@@ -15,7 +15,8 @@ import pytest_asyncio
 
 import warmshell
 import warmshell.blocking
-from warmshell.errors import CommandTooLong, LocationError, ShellLost
+from warmshell.errors import CommandTooLong, LocationError, ShellLost, WarmshellError
+from warmshell.protocol import frames
 from warmshell.testing import LocationConformance
 from warmshell.testing.cancelling import Cancelling
 from warmshell.testing.closing import Closing
@@ -198,3 +199,16 @@ async def test_a_command_that_cannot_be_left_changes_nothing_for_the_next():
         session = node.place.session
         assert len(await session.ask("list_subshells")) == 1  # that of the second command
         await eventually(lambda: not session._received.owed)
+
+
+async def test_a_client_that_says_what_is_no_number_is_refused_and_the_session_goes_on():
+    async with warmshell.connect("local:", detach=60) as node:
+        session = node.place.session
+        running = asyncio.ensure_future(node.run("echo on; exec sleep 60"))
+        await node.run("true")
+        session._outbox.put(frames.pack(frames.ATTACH, 0, b'{"leave": true, "used": 1e999}'))
+        with pytest.raises(WarmshellError, match="is not a frame"):
+            await running
+    name = session.detach_options.session
+    assert name in [each.id for each in await warmshell.sessions("local:")]
+    await warmshell.end_session(name, "local:")

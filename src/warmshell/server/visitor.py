@@ -121,7 +121,7 @@ class Visitor:
             for kind, subshell, payload in self._decoder.feed(data):
                 if not (self.closed or self._closes or self._quiet):
                     self._link.on_frame(self, kind, subshell, payload)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             self._link.refuse(self, f"what came is not a frame: {error!r}")
 
     # -- what goes --------------------------------------------------------------------------------------------------
