@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal as signals
@@ -20,6 +21,7 @@ DEFAULT_OUTPUT_LIMIT = 16 * 1024 * 1024
 
 _LIKE_BYTES: tuple[type, ...] = (bytearray, memoryview)
 _NO_COMMANDS: tuple[type, ...] = (bytes, bytearray)  # what callers give in spite of the types
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 _NEVER_EMPTY = ("the working directory", "the name of the stdout file", "the name of the stderr file")
 _READABLE = 200  # characters of a command shown in messages
 
@@ -239,7 +241,9 @@ def _unnamed_file() -> int:
     directory = tempfile.tempdir or next(filter(None, named), "/tmp")  # noqa: S108 - a file without a name
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except (AttributeError, OSError):  # an older kernel, another system, a directory of no use
+    except (AttributeError, OSError) as error:  # an older kernel, another system, a directory of no use
+        if getattr(error, "errno", None) in _FULL:
+            raise
         with tempfile.TemporaryFile(buffering=0) as file:
             return os.dup(file.fileno())
 

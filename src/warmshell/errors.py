@@ -59,7 +59,9 @@ class CommandError(WarmshellError, ValueError):
 
 
 class CommandTooLong(CommandError):
-    """The words or the environment exceed what the kernel passes to a program (``E2BIG``). Nothing was run."""
+    """The words or the environment exceed what the kernel passes to a program (``E2BIG``), or all of it what one frame
+    to a session server holds (4 MiB). Nothing was run.
+    """
 
 
 class CommandFailed(WarmshellError):

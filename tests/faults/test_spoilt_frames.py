@@ -42,6 +42,7 @@ ENDED = bytes([frames.ENDED, 0, 0, 0, 1])  # the type and the subshell of a head
         frames.pack(frames.RESULT, 1, b'\0\0\0\1{"status": null}'),
         frames.pack(frames.RESULT, 1, b'\0\0\0\1{"status": 1e999}'),
         frames.pack(frames.RESULT, 1, b'\0\0\0\1{"shell_ended": []}'),
+        frames.pack(frames.RESULT, 1, b'\0\0\0\1{"lost": "x", "started": "perhaps"}'),
         frames.pack(frames.CONTROL, 0, b"[" * 30_000),
         frames.pack(frames.CONTROL, 0, b"[1]"),
         frames.pack(frames.CONTROL, 0, b"\xff"),

@@ -56,10 +56,14 @@ async def test_objects_are_applied_used_and_removed(kube: Kubernetes, tmp_path: 
     assert "configmap/words" not in kube.names("configmaps")
 
 
+NEVER = {"exec": {"command": ["false"]}, "periodSeconds": 1}
+"""A probe by which nothing is ever ready, as what ends soon may be for a moment."""
+
+
 def job(name: str, script: str, **more: Any) -> dict[str, Any]:
-    template = {"spec": spec(container(command=["sh", "-c", script]), restartPolicy="Never")}
+    template = {"spec": spec(container(command=["sh", "-c", script], **more), restartPolicy="Never")}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
-            "spec": {"backoffLimit": 0, "template": template, **more}}  # fmt: skip
+            "spec": {"backoffLimit": 0, "template": template}}  # fmt: skip
 
 
 async def test_the_pods_of_jobs_and_stateful_sets_are_locations(kube: Kubernetes, tmp_path: Path) -> None:
@@ -178,8 +182,11 @@ async def test_another_client_that_lives_is_left_alone(kube: Kubernetes, tmp_pat
     [
         (pod("a", "warm/nowhere:1"), "image 'warm/nowhere:1' of the container main of pod a cannot be had"),
         (deployment("b", 1, container("warm/nowhere:1")), "image 'warm/nowhere:1' of the container main of pod b-"),
-        (pod("c", command=["sh", "-c", "echo no licence >&2; exit 3"]), "again and again with status 3.*no licence"),
-        (job("d", "echo no file; exit 4"), "Job d has failed.*no file"),
+        (
+            pod("c", command=["sh", "-c", "echo no licence >&2; exit 3"], readinessProbe=NEVER),
+            "again and again with status 3.*no licence",
+        ),
+        (job("d", "echo no file; exit 4", readinessProbe=NEVER), "Job d has failed.*no file"),
         (pod("e", nodeSelector={"disk": "none"}), "no node takes pod e: .* didn't match"),
         (deployment("f", 1, container(resources={"requests": {"cpu": "9999"}})), "no node takes pod f-.*cpu"),
         (pod("g", envFrom=[{"configMapRef": {"name": "none"}}]), 'cannot be started: configmap "none" not found'),
@@ -205,8 +212,8 @@ async def test_what_cannot_be_is_one_clear_error_and_leaves_nothing(
 
 
 async def test_not_ready_in_time_is_told_with_what_it_does(kube: Kubernetes, tmp_path: Path) -> None:
-    probe = container(readinessProbe={"exec": {"command": ["false"]}, "periodSeconds": 1})
-    connector = kube.connector([manifest(tmp_path / "a.yaml", deployment("never", 1, probe))], timeout=4.0)
+    unready = deployment("never", 1, container(readinessProbe=NEVER))
+    connector = kube.connector([manifest(tmp_path / "a.yaml", unready)], timeout=4.0)
     with pytest.raises(warmshell.ConnectError, match="not ready within 4 s: Deployment never is not ready: 0 of 1"):
         await connector.deploy()
     assert kube.names() == []

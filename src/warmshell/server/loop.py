@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Call = tuple[Callable[..., object], tuple[Any, ...]]
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_ENDED = select.EPOLLHUP | select.EPOLLERR
 
 _EVENTS = 64  # told of at once; room for a thousand, as by default, is asked of the C library at every turn
 _DAY = 86400.0  # the kernel counts milliseconds, and not beyond some weeks

@@ -32,6 +32,7 @@ _READ = 120 * 1024  # for more, the C library asks the kernel for memory, and gi
 _LEASE = 30.0
 _MOST_SECONDS = 10 * 365 * 86400.0
 _MOST_NUMBER = 2**32 - 1
+_OBJECT = 40  # bytes that a word takes in memory beside its own
 _LAST_SECONDS = 1.0  # for a last word to a client that reads
 _NOT_UNDERSTOOD = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, struct.error,
@@ -170,7 +171,8 @@ class Session:
             return
         lane = self._lanes.get(subshell)
         if kind == frames.WORDS:
-            self._run(lane, subshell, RemoteCommand.of_words(payload), len(payload))
+            command = RemoteCommand.of_words(payload)
+            self._run(lane, subshell, command, len(payload) + _OBJECT * len(command.argv))
         elif kind == frames.RUN:
             command = RemoteCommand.decode(payload)
             if command.timeout is not None and not 0 <= command.timeout <= _MOST_SECONDS:

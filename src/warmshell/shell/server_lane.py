@@ -117,33 +117,24 @@ class ServerLane(Lane):
             prelude: nothing.
             keeps_time: whether the server ends it when its time is over: nobody else will be there.
         """
-        if not (keeps_state or keeps_time) and command.is_plain:
-            execution = self.next_execution(command, keeps_state=False)
-            try:
-                frame = frames.pack_words(self._number, execution.seq, command.argv)
-            except ValueError as error:
-                raise self._too_long(command, error) from None
-            self._hand_over(frame)
-            return execution
         data, source = _input(command)
         execution = self.next_execution(command, keeps_state=keeps_state)
-        stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
-        remote = self._remote(execution, body, stdin, data)
-        remote.timeout = command.timeout if keeps_time else None
         try:
-            frame = frames.pack(frames.RUN, self._number, remote.encode())
+            if command.is_plain and not (keeps_state or keeps_time):
+                frame = frames.pack_words(self._number, execution.seq, command.argv)
+            else:
+                stdin = "none" if command.stdin is None else "bytes" if source is None else "stream"
+                remote = self._remote(execution, body, stdin, data)
+                remote.timeout = command.timeout if keeps_time else None
+                frame = frames.pack(frames.RUN, self._number, remote.encode())
         except ValueError as error:
-            raise self._too_long(command, error) from None
+            self.busy = None  # the shell is there for the next command
+            raise too_long(command, self.location, error) from None
         self._hand_over(frame)
         if source is not None:
             self._input = InputCredit()
             self._task(self._feed(execution, source, self._input))
         return execution
-
-    def _too_long(self, command: Command, error: ValueError) -> CommandTooLong:
-        """The error for what no frame can hold; the shell is there for the next command."""
-        self.busy = None
-        return too_long(command, self.location, error)
 
     def _hand_over(self, frame: bytes) -> None:
         self._session.commands += 1
@@ -330,12 +321,14 @@ def _outcome(data: bytes) -> dict[str, Any]:
         ValueError: it does not say so.
     """
     outcome = json.loads(data)
-    if not isinstance(outcome, dict) or not _ENDS & outcome.keys() or not _has_numbers(outcome):
+    if not isinstance(outcome, dict) or not _ENDS & outcome.keys() or not _is_typed(outcome):
         raise ValueError(f"a result without an end: {data[:100]!r}")
     return outcome
 
 
-def _has_numbers(outcome: dict[str, Any]) -> bool:
+def _is_typed(outcome: dict[str, Any]) -> bool:
+    if outcome.get("started", "unknown") not in ("no", "unknown", "yes"):
+        return False
     return all(isinstance(outcome.get(name, 0), int) for name in ("status", "shell_ended"))
 
 
