@@ -10,9 +10,9 @@ unexport PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONPATH
 bin := $(VENV)/bin
 ready := $(VENV)/.ready
 code := src bench examples tests
-# Tests wait for most of their time: two workers per CPU. More than eight only cost start-up here.
+# Tests wait for half of their time: five workers on two CPUs. More than eight only cost start-up here.
 cpus := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-workers := --numprocesses=$(shell echo $$(($(cpus) < 4 ? 2 * $(cpus) : 8))) --dist=worksteal
+workers := --numprocesses=$(shell echo $$(($(cpus) < 4 ? 5 * $(cpus) / 2 : 8))) --dist=worksteal
 
 .PHONY: help demo test lint format bench setup packages tools clean
 

@@ -85,11 +85,11 @@ class OwnNumbers(Inside):
         pytest.skip("a second connection does not see the processes of the first")
 
 
-class Part(Isolation, Processes, Timeouts, Cancelling, Closing):
+class Part(Processes, Timeouts, Cancelling, Closing):
     pass
 
 
-class PartOfStreams(Part, ExactBytes, Stdin, Stateful):
+class PartOfStreams(Part, Isolation, ExactBytes, Stdin, Stateful):
     pass
 
 

@@ -61,7 +61,7 @@ class Cancelling(Suite):
         assert len(ran) == len(set(ran))
 
     async def test_cancelled_while_a_shell_is_started(self) -> None:
-        for turns in range(0, 60, 3):
+        for turns in range(0, 60, 5):
             async with self.connect(shells=1) as one:
                 task = asyncio.create_task(one.run(["echo", "first"]))
                 for _ in range(turns):
