@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from warmshell.command import Command, Result, Words
-from warmshell.errors import BusyError, ClosedError, CommandTimeout, CommandTooLong, ShellLost
+from warmshell.errors import BusyError, ClosedError, CommandTimeout, ShellLost
 from warmshell.protocol.quoting import too_long
 from warmshell.shell.lane import NoDirectory
 from warmshell.shell.shells import Limits, Shells, ShellStatistics
@@ -183,10 +183,9 @@ class Location:
         env = {**(command.env_only or {}), **(command.env or {})}
         why = too_long(words, env, self._place.room())
         if why is not None:
-            raise CommandTooLong(
-                f"the command is too long for the kernel: {why}", command=str(command), location=self.name,
-                hint="pass the data on standard input or in a file, or split the command", errno=7,
-            )  # fmt: skip
+            from warmshell.shell.diagnose import too_long_for
+
+            raise too_long_for("the kernel", command, self.name, why)
 
     def _exceeds_shell(self, command: Command) -> bool:
         """Whether the shells' framing cannot carry its standard input."""

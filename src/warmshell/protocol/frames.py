@@ -76,6 +76,11 @@ ENDED = 17
 """To the client: command number, status (u8), the last bytes of its standard output: those, and a :data:`RESULT` that
 says nothing but the status, in one."""
 
+MISUNDERSTOOD = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration, struct.error,
+)  # fmt: skip
+"""What is raised by whoever is given something else than the peer may say."""
+
 COUNT = struct.Struct(">Q")
 """A number of frames."""
 

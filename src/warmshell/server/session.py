@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from collections import deque
 
 from warmshell.protocol import frames
@@ -34,9 +33,6 @@ _MOST_SECONDS = 10 * 365 * 86400.0
 _MOST_NUMBER = 2**32 - 1
 _OBJECT = 40  # bytes that a word takes in memory beside its own
 _LAST_SECONDS = 1.0  # for a last word to a client that reads
-_NOT_UNDERSTOOD = (
-    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, struct.error,
-)  # fmt: skip
 
 
 class Refused(Exception):
@@ -137,7 +133,7 @@ class Session:
         try:
             while self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended:
                 self._on_frame(*self._inbox.popleft())
-        except _NOT_UNDERSTOOD as error:
+        except frames.MISUNDERSTOOD as error:
             self._fail(f"what came from the client cannot be understood: {error!r}")
         listens = not self._inbox and self._writer.pending <= HARD_LIMIT and not self._ended
         if listens != self._listening:
@@ -206,7 +202,7 @@ class Session:
             self._operate(name, message, size, answer)
         except (Refused, OSError) as error:
             answer(error)
-        except _NOT_UNDERSTOOD as error:
+        except frames.MISUNDERSTOOD as error:
             answer(Refused("BadRequest", f"{name}: {error!r}"))
 
     def _operate(self, name: str, message: dict[str, Any], size: int, answer: Callable[[object], None]) -> None:

@@ -6,7 +6,7 @@ import array
 import os
 import socket
 
-from warmshell.protocol.frames import FrameDecoder
+from warmshell.protocol.frames import MISUNDERSTOOD, FrameDecoder
 from warmshell.server.writer import advance
 
 TYPE_CHECKING = False
@@ -121,7 +121,7 @@ class Visitor:
             for kind, subshell, payload in self._decoder.feed(data):
                 if not (self.closed or self._closes or self._quiet):
                     self._link.on_frame(self, kind, subshell, payload)
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        except MISUNDERSTOOD as error:
             self._link.refuse(self, f"what came is not a frame: {error!r}")
 
     # -- what goes --------------------------------------------------------------------------------------------------

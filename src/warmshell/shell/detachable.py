@@ -16,7 +16,7 @@ from warmshell.errors import ConnectError, LocationError, WarmshellError
 from warmshell.protocol import frames
 from warmshell.protocol.resume import ReceivedCount, SentLog
 from warmshell.server import pack
-from warmshell.shell.session import LEASE, NO_FRAME, Gone, Outbox, Session, new_token
+from warmshell.shell.session import LEASE, Gone, Outbox, Session, new_token
 
 if TYPE_CHECKING:
     from warmshell.process import Process
@@ -288,7 +288,7 @@ class DetachableSession(Session):
         try:
             for kind, number, payload in self._decoder.feed(data):
                 self._on_any(kind, number, payload)
-        except NO_FRAME as error:
+        except frames.MISUNDERSTOOD as error:
             self._lose(f"the far end sent what is no frame: {error!r}")
 
     def _on_any(self, kind: int, number: int, payload: bytes) -> None:

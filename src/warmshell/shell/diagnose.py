@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from warmshell.command import Command
-from warmshell.errors import OutputError, ProgramNotFound, WorkdirError, WorkdirNotADirectory, WorkdirNotFound
+from warmshell.errors import (
+    CommandTooLong,
+    OutputError,
+    ProgramNotFound,
+    WorkdirError,
+    WorkdirNotADirectory,
+    WorkdirNotFound,
+)
 from warmshell.protocol.dialect import is_shadowed
 from warmshell.protocol.quoting import quote
 
@@ -34,6 +41,14 @@ async def why_no_directory(location: Location, command: Command, problem: NoDire
     }
     kind, why, errno = kinds.get(found.returncode, (WorkdirError, "permission denied", 13))
     return kind(f"{problem.message}: {why}", command=problem.command, location=location.name, errno=errno)
+
+
+def too_long_for(what: str, command: Command, location: str, why: object) -> CommandTooLong:
+    """The error for a command that something on its way cannot hold."""
+    return CommandTooLong(
+        f"the command is too long for {what}: {why}", command=str(command), location=location,
+        hint="pass the data on standard input or in a file, or split the command", errno=7,
+    )  # fmt: skip
 
 
 def no_target(command: Command, location: str, said: bytes) -> OutputError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from warmshell.command import Command, Result
-from warmshell.errors import CommandTooLong, ConnectError, InputError, OutputError
+from warmshell.errors import ConnectError, InputError, OutputError
 from warmshell.protocol import frames
 from warmshell.protocol.dialect import of_kind
 from warmshell.protocol.remote import RemoteCommand
 from warmshell.protocol.request import Body
+from warmshell.shell.diagnose import too_long_for
 from warmshell.shell.lane import GRACE, Execution, Lane
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class ServerLane(Lane):
                 frame = frames.pack(frames.RUN, self._number, remote.encode())
         except ValueError as error:
             self.busy = None  # the shell is there for the next command
-            raise too_long(command, self.location, error) from None
+            raise too_long_for("one frame", command, self.location, error) from None
         self._hand_over(frame)
         if source is not None:
             self._input = InputCredit()
@@ -214,25 +214,25 @@ class ServerLane(Lane):
         """It has ended as nearly all do, and this is the last of its standard output."""
         self._on_idle()
         done = execution.done
-        if execution.stdout is None and len(rest) <= execution.command.output_limit and not done.done():
+        waited = not done.done()
+        if waited and execution.stdout is None and len(rest) <= execution.command.output_limit:
             done.set_result(self.result(execution, status, rest, b""))
             return
         stdout, stderr = execution.captured()
         try:
             stdout.feed(rest)  # also where it is being ended, since this is what it had written until then
         except OutputError as error:
-            if not done.done():
+            if waited:
                 done.set_exception(error)
-            return
-        if not done.done():
-            done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
+        else:
+            if waited:
+                done.set_result(self.result(execution, status, stdout.value(), stderr.value()))
 
     def _on_idle(self) -> None:
         self.busy = None
         self.idle_since = self.loop.time()
         self._session.round_trip = min(self._session.round_trip, self.idle_since - self._window.began)
-        if self._input is not None:
-            self._close_input()
+        self._close_input()
 
     def _on_result(self, execution: Execution, outcome: dict[str, Any]) -> None:
         self._on_idle()
@@ -418,14 +418,6 @@ class InputCredit:
         taken = min(wanted, self._room)
         self._room -= taken
         return taken
-
-
-def too_long(command: Command, location: str, error: ValueError) -> CommandTooLong:
-    """The error for a command that no frame can hold."""
-    return CommandTooLong(
-        f"the command is too long for one frame: {error}", command=str(command), location=location,
-        hint="pass the data on standard input or in a file, or split the command", errno=errno.E2BIG,
-    )  # fmt: skip
 
 
 def _input(command: Command) -> tuple[bytes, AsyncIterator[bytes] | None]:

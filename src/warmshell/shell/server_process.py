@@ -24,8 +24,8 @@ from warmshell.process import CHUNK, ByteReceiveStream, ByteSendStream, Process
 from warmshell.protocol import frames, line
 from warmshell.protocol.quoting import quote
 from warmshell.protocol.remote import RemoteCommand
-from warmshell.shell.diagnose import program_not_found
-from warmshell.shell.server_lane import InputCredit, Window, too_long
+from warmshell.shell.diagnose import program_not_found, too_long_for
+from warmshell.shell.server_lane import InputCredit, Window
 from warmshell.shield import shielded
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ServerProcess(Process):
         try:
             frame = frames.pack_open(self.number, json.dumps(options).encode(), remote.encode())
         except ValueError as error:
-            problem = too_long(self._command, self._location, error)
+            problem = too_long_for("one frame", self._command, self._location, error)
             _fail(self._status, problem)  # there is nothing to be ended
             raise problem from None
         self._session.attach(self.number, self)

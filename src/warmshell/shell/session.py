@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import secrets
-import struct
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,12 +52,6 @@ class Refused(ConnectError):
         self.reason = str(problem.get("message", problem))
         text = f"the session server refused: {self.reason}"
         super().__init__(text, location=location, errno=problem.get("errno"))
-
-
-NO_FRAME = (
-    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration, struct.error,
-)  # fmt: skip
-"""What is raised by whoever is given something else than what the far end may say."""
 
 
 class Subshell(Protocol):
@@ -303,7 +296,7 @@ class Session:
         try:
             for kind, number, payload in self._decoder.feed(data):
                 self._on_frame(kind, number, payload)
-        except NO_FRAME as error:
+        except frames.MISUNDERSTOOD as error:
             self._on_broken(f"the far end sent what is no frame: {error!r}")
 
     def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
